@@ -1,0 +1,51 @@
+"""Writing down what a notebook measured: tidy tables and figures.
+
+Every notebook imports this module, so a change here makes every result stale. It stays tiny.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+def output_folder() -> Path:
+    """Where results go: the runner's folder, or `results/_interactive` when run by hand."""
+    folder = Path(os.environ.get("CLAIMBOOK_OUTPUT", "results/_interactive"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def save_table(frame: pd.DataFrame, name: str, keys: list[str]) -> None:
+    """Write one observation per row to `<name>.csv`, sorted by its keys.
+
+    Args:
+        frame: factors (seed, method, step, ...) and metrics as columns.
+        name: the name by which claims refer to the table.
+        keys: the columns that tell observations apart.
+
+    Raises:
+        ValueError: a key is no column, or two rows have the same keys.
+    """
+    unknown = [key for key in keys if key not in frame.columns]
+    if unknown:
+        raise ValueError(f"table {name!r}: the keys {unknown} are no columns of {list(frame)}")
+    twins = frame[frame.duplicated(keys, keep=False)]
+    if len(twins):
+        raise ValueError(f"table {name!r}: rows with equal keys {keys}:\n{twins.head(4)}")
+    folder = output_folder()
+    frame.sort_values(keys).to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+    index = folder / "tables.json"
+    tables = json.loads(index.read_text()) if index.exists() else {}
+    index.write_text(json.dumps(tables | {name: {"keys": keys}}))
+
+
+def save_figure(figure: Figure, name: str) -> None:
+    """Write `<name>.png`, without the date and version that would make equal figures differ."""
+    figure.savefig(output_folder() / f"{name}.png", dpi=110, metadata={"Software": None})

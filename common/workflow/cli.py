@@ -1,0 +1,226 @@
+"""The command line. Every command is thin and imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from common.workflow.errors import ClaimbookError
+
+app = typer.Typer(
+    help="Re-run machine-learning papers and check their claims.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Profile = Annotated[
+    Optional[str],  # noqa: UP045 - typer reads it at run time
+    typer.Option(help="smoke, cpu or gpu; the default is `profile` in params.yaml."),
+]
+PaperName = Annotated[
+    str, typer.Argument(help="A folder of papers/, for example mces_finite_sample.")
+]
+PaperOrAll = Annotated[str, typer.Argument(help="A folder of papers/, or `all`.")]
+
+
+def main() -> None:
+    """Run the command line; a `ClaimbookError` is a message and exit status 1."""
+    try:
+        app(prog_name="claimbook")
+    except ClaimbookError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted: nothing half-written was left behind.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _profile(given: str | None) -> str:
+    from common.workflow.project import check_profile, current_profile
+
+    return check_profile(given) if given else current_profile()
+
+
+@app.command()
+def run(
+    notebook: Annotated[Path, typer.Argument(help="papers/<slug>/<notebook>.ipynb")],
+    profile: Profile = None,
+    arm: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="NAME=VALUE of a matrix stage; may be given several times."),
+    ] = None,
+    time_limit: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(help="Seconds for the whole notebook.", min=1),
+    ] = None,
+) -> None:
+    """Run one notebook with its parameters and write its results."""
+    from common.workflow.runner import run_notebook
+
+    pairs = [text.partition("=") for text in arm or []]
+    if bad := [name for name, equals, _ in pairs if not equals]:
+        raise ClaimbookError(f"--arm {bad[0]}: write --arm NAME=VALUE.")
+    run_notebook(notebook, _profile(profile), {name: text for name, _, text in pairs}, time_limit)
+
+
+@app.command()
+def closure(paper: PaperName) -> None:
+    """Write the code hashes on which the paper's stages depend (a DVC stage calls this)."""
+    from common.workflow.closure import write_closure
+    from common.workflow.project import find_paper
+
+    write_closure(find_paper(paper))
+
+
+@app.command()
+def judge(paper: PaperName, profile: Profile = None) -> None:
+    """Decide the paper's claims from its measurements and write verdicts.json."""
+    from common.workflow.project import find_paper
+    from common.workflow.verdicts import judge_paper, verdict_lines
+
+    for line in verdict_lines(judge_paper(find_paper(paper), _profile(profile))):
+        print(line)
+
+
+@app.command()
+def explain(
+    claim: Annotated[
+        str, typer.Argument(help="A claim's full name, for example mces_finite_sample/C2.")
+    ],
+    profile: Profile = None,
+) -> None:
+    """Show how a claim was decided: the rows, the statistic, the interval, the sentence."""
+    from common.workflow.verdicts import explain_claim
+
+    print(explain_claim(claim, _profile(profile)))
+
+
+@app.command()
+def status(
+    paper: PaperOrAll = "all",
+    profile: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="One profile; the default is every profile with results."),
+    ] = None,
+) -> None:
+    """Say for every result whether it is up to date; exit status 1 when one is not."""
+    from common.workflow.project import PROFILES, check_profile, chosen_papers
+    from common.workflow.status import paper_status
+
+    lines = [
+        line
+        for one in chosen_papers(paper)
+        for name in ([check_profile(profile)] if profile else PROFILES)
+        if profile or one.results(name).is_dir()
+        for line in paper_status(one, name)
+    ]
+    for line in lines:
+        note = f"  ({line.note})" if line.note else ""
+        print(f"{line.paper:28} {line.profile:6} {line.stage:28} {line.state}{note}")
+    if not all(line.fresh for line in lines):
+        raise typer.Exit(1)
+
+
+@app.command()
+def verify(paper: PaperOrAll = "all") -> None:
+    """Hash every result again and report files that are not what was written."""
+    from common.workflow.project import PROFILES, chosen_papers, result_folders
+    from common.workflow.status import damaged
+
+    folders = [
+        folder
+        for one in chosen_papers(paper)
+        for profile in PROFILES
+        for folder in result_folders(one, profile)
+    ]
+    problems = [problem for folder in folders for problem in damaged(folder)]
+    for problem in problems:
+        print(problem)
+    print(f"{len(folders)} results checked, {len(problems)} files damaged.")
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def scoreboard(
+    check: Annotated[bool, typer.Option(help="Change nothing; exit 1 when out of date.")] = False,
+) -> None:
+    """Bring SCOREBOARD.md, the README's table and the papers' pages up to date."""
+    from common.workflow.scoreboard import update_pages
+
+    changed = update_pages(write=not check)
+    for path in changed:
+        print(f"{path} {'is out of date: run ./claimbook scoreboard' if check else 'updated'}")
+    if check and changed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def reproduce(
+    paper: PaperOrAll = "mces_finite_sample",
+    profile: Profile = None,
+) -> None:
+    """Re-run a paper from nothing in a clone of its own and compare with what is committed."""
+    from common.workflow.project import chosen_papers
+    from common.workflow.reproduce import reproduce_papers
+
+    if not reproduce_papers(chosen_papers(paper), _profile(profile)):
+        raise typer.Exit(1)
+
+
+@app.command()
+def normalise(
+    notebooks: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Argument(help="Notebooks; the default is all of the project's."),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option(help="Change nothing; exit 1 when one is not normal.")
+    ] = False,
+) -> None:
+    """Bring notebooks to the form that is committed: no outputs, stable ids."""
+    from common.workflow.notebook_form import is_normal, normalise, source_notebooks
+
+    paths = notebooks or source_notebooks()
+    changed = [path for path in paths if (not is_normal(path) if check else normalise(path))]
+    for path in changed:
+        print(f"{path} {'is not in normal form' if check else 'normalised'}")
+    if check and changed:
+        raise typer.Exit(1)
+
+
+@app.command("new-paper")
+def new_paper(
+    slug: Annotated[str, typer.Argument(help="The new folder's name, in snake_case.")],
+) -> None:
+    """Make papers/<slug>/ as a working skeleton that passes the tests as it comes."""
+    from common.workflow.scaffold import make_paper
+
+    for path in make_paper(slug):
+        print(path)
+    print(f"Next: dvc repro papers/{slug}/dvc.yaml, then edit the notebook and claims.yaml.")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def lab(context: typer.Context) -> None:
+    """Open JupyterLab with the project's settings; other arguments go to JupyterLab."""
+    from common.workflow.lab import start_lab
+
+    start_lab(context.args)
+
+
+@app.command()
+def bench(
+    name: Annotated[
+        Optional[str], typer.Argument(help="One benchmark; the default is all.")
+    ] = None,  # noqa: UP045
+) -> None:
+    """Run the benchmarks of benchmarks/, one after another."""
+    from common.workflow.bench import run_benchmarks
+
+    run_benchmarks(name)

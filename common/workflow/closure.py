@@ -1,0 +1,135 @@
+"""Code as a parameter: one hash over a notebook and every module that it reaches.
+
+Comments and docstrings do not count; anything that can change what runs does. Imports inside
+functions count; imports by a computed name (`importlib`) cannot be seen.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.workflow.errors import ClaimbookError
+from common.workflow.files import sha256, write_json
+from common.workflow.project import ROOT, Paper, relative
+
+if TYPE_CHECKING:
+    from grimp import ImportGraph
+
+JUDGE = "common.workflow.judging.judge"
+"""The module behind the stage `judge`."""
+
+_ENVIRONMENT = "common.workflow.kernel_environment"
+
+
+def closure_hashes(paper: Paper) -> dict[str, str]:
+    """The code hash of every stage of `paper`: its notebooks by stem, and `judge`."""
+    graph = _import_graph()
+    hashes = {path.stem: notebook_hash(path, graph) for path in paper.notebooks}
+    return hashes | {"judge": _combined(_modules([JUDGE], graph))}
+
+
+def write_closure(paper: Paper) -> None:
+    """Write `closure.json`, on which the stages of `paper` depend by key."""
+    write_json(paper.folder / "closure.json", closure_hashes(paper))
+
+
+def notebook_hash(notebook: Path, graph: ImportGraph | None = None) -> str:
+    """The code hash of one notebook: its code cells and all modules that they reach."""
+    sources = list(_code_cells(notebook))
+    graph = graph or _import_graph()
+    roots = {name for source in sources for name in _imported(source)} | {_ENVIRONMENT}
+    cells = {f"cell {i}": _fingerprint(source) for i, source in enumerate(sources)}
+    return _combined(_modules(roots, graph) | cells)
+
+
+def reached_modules(notebook: Path) -> list[str]:
+    """The modules of this checkout that a notebook reaches, for people who ask why."""
+    roots = {name for source in _code_cells(notebook) for name in _imported(source)}
+    return sorted(_modules(roots | {_ENVIRONMENT}, _import_graph()))
+
+
+@cache
+def _import_graph() -> ImportGraph:
+    import sys
+
+    import grimp
+
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    folder = ROOT / ".cache" / "grimp"
+    return grimp.build_graph("common", "papers", cache_dir=str(folder))
+
+
+def _code_cells(notebook: Path) -> Iterator[str]:
+    try:
+        cells = json.loads(notebook.read_text())["cells"]
+    except (json.JSONDecodeError, KeyError) as error:
+        raise ClaimbookError(f"{relative(notebook)} is no notebook: {error!r}.") from None
+    return ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+
+
+def _imported(source: str) -> Iterator[str]:
+    """Names that may be modules, for every absolute import in `source`."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except SyntaxError:  # IPython magics: nothing to see without running them
+        return
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _modules(roots: Iterable[str], graph: ImportGraph) -> dict[str, str]:
+    """Fingerprints of the modules behind `roots`, with everything that they import and the
+    `__init__` of every package on the way."""
+    known = graph.modules
+    found = {root for root in roots if root in known}
+    found |= {up for root in found for up in graph.find_upstream_modules(root)}
+    packages = {
+        name.rsplit(".", depth)[0] for name in found for depth in range(1, name.count(".") + 1)
+    }
+    return {name: _file_fingerprint(_module_file(name)) for name in found | (packages & known)}
+
+
+def _module_file(name: str) -> Path:
+    path = ROOT.joinpath(*name.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+@cache
+def _file_fingerprint(path: Path) -> str:
+    return _fingerprint(path.read_text()) if path.is_file() else "namespace"
+
+
+def _fingerprint(source: str) -> str:
+    """Hash of the code without comments, layout and docstrings; of the text if it is no Python."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return sha256(source)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            kept = [line for line in body if not _is_docstring(line)]
+            node.body = kept or [ast.Pass()]  # type: ignore[attr-defined]
+    return sha256(ast.unparse(tree))
+
+
+def _is_docstring(line: ast.stmt) -> bool:
+    return (
+        isinstance(line, ast.Expr)
+        and isinstance(line.value, ast.Constant)
+        and isinstance(line.value.value, str)
+    )
+
+
+def _combined(parts: dict[str, str]) -> str:
+    return sha256(json.dumps(parts, sort_keys=True))

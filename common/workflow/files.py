@@ -1,0 +1,113 @@
+"""Files that are whole or absent, and their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from common.workflow.errors import ClaimbookError
+from common.workflow.project import relative
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by `text` at once: a reader sees the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=f".{path.name}.", delete=False
+    ) as file:
+        try:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+def to_json(value: Any) -> str:
+    """Canonical JSON: sorted keys, shortest float text, NaN refused."""
+    return json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write canonical JSON at once."""
+    write_text(path, to_json(value))
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file; a clear error when it is damaged."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ClaimbookError(f"{relative(path)} does not exist.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ClaimbookError(f"{relative(path)} is damaged (no JSON): {error}.") from None
+
+
+def sha256(data: bytes | str) -> str:
+    """Hexadecimal SHA-256."""
+    return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_tree(path: Path) -> dict[str, str]:
+    """SHA-256 of a file (key ".") or of every file below a folder, by relative path."""
+    if path.is_file():
+        return {".": hash_file(path)}
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return {file.relative_to(path).as_posix(): hash_file(file) for file in files}
+
+
+def hash_path(path: Path) -> str:
+    """One hash for a file or a folder with all that it holds."""
+    return sha256(to_json(hash_tree(path)))
+
+
+def replace_folder(new: Path, final: Path) -> None:
+    """Put the folder `new` in the place of `final`; a kill leaves the old or the new one, or none,
+    never a mixture."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    old = new.with_name(f"{new.name}.old")
+    if final.exists():
+        os.replace(final, old)
+    os.replace(new, final)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def folder_lock(folder: Path, lock_folder: Path) -> Iterator[None]:
+    """Hold the only right to write `folder`.
+
+    Raises:
+        ClaimbookError: another process holds it; its process id is named. The lock goes with the
+            process, so there is never one to remove by hand.
+    """
+    from filelock import FileLock, Timeout
+
+    lock_folder.mkdir(parents=True, exist_ok=True)
+    file = lock_folder / f"{folder.parent.name}-{folder.name}.lock"
+    holder = file.with_suffix(".pid")
+    try:
+        with FileLock(file, timeout=0):
+            holder.write_text(str(os.getpid()))
+            yield
+    except Timeout:
+        pid = holder.read_text() if holder.exists() else "unknown"
+        raise ClaimbookError(
+            f"another run (process {pid}) is writing {relative(folder)}. Wait for it, or stop it; "
+            "nothing was touched."
+        ) from None

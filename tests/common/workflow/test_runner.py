@@ -1,0 +1,175 @@
+"""Running one notebook: what comes out, and what happens when it cannot."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.conftest import Tree
+
+NOTEBOOK = "papers/toy/01_measure.ipynb"
+RESULTS = "papers/toy/results/smoke/01_measure"
+RUN = ("claimbook", "run", NOTEBOOK, "--profile", "smoke")
+
+
+def test_equal_runs_write_equal_bytes(toy: Tree) -> None:
+    printed = toy.ok(*RUN)
+    first = toy.contents(RESULTS)
+    assert set(first) == {"01_measure.ipynb", "errors.csv", "errors.png", "inputs.json"}
+    assert "cell 7/" in printed  # progress
+    toy.ok(*RUN)
+    assert toy.contents(RESULTS) == first
+
+
+def test_results_name_no_path_and_no_time(toy: Tree) -> None:
+    toy.edit_cell(NOTEBOOK, "look", "")
+    toy.edit_cell(
+        NOTEBOOK,
+        "figure",
+        "import sys, os\nprint(os.getcwd())\nprint('a', 'warning', file=sys.stderr)",
+    )
+    toy.ok(*RUN)
+    executed = json.loads(toy.contents(RESULTS)["01_measure.ipynb"])
+    text = json.dumps(executed)
+    assert str(toy.root) not in text
+    assert "papers/toy" in text
+    assert "a warning" not in text
+    assert "papermill" not in text
+
+
+def test_a_raising_cell_is_shown_and_earlier_results_stay(toy: Tree) -> None:
+    toy.ok(*RUN)
+    before = toy.contents(RESULTS)
+    toy.edit_cell(NOTEBOOK, "run", "total = 1\ntotal / 0")
+    printed = toy.fails(*RUN)
+    assert "cell 7 raised ZeroDivisionError: division by zero" in printed
+    assert "total / 0" in printed
+    assert toy.contents(RESULTS) == before
+    partial = toy.root / "papers/toy/results/_failed/smoke/01_measure.ipynb"
+    assert "ZeroDivisionError" in partial.read_text()
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("import time\ntime.sleep(60)", "the time limit of 4 s passed in cell 7"),
+        ("import os\nos._exit(1)", "the kernel died in cell 7"),
+        (
+            "import urllib.request\nurllib.request.urlopen('http://example.org')",
+            "profile 'smoke' runs without a network; example.org",
+        ),
+    ],
+    ids=["hangs", "dies", "network"],
+)
+def test_a_cell_that_cannot_go_on(toy: Tree, cell: str, message: str) -> None:
+    toy.edit_cell(NOTEBOOK, "run", cell)
+    started = time.monotonic()
+    assert message in toy.fails(*RUN, "--time-limit", "4")
+    assert time.monotonic() - started < 45
+    assert toy.contents(RESULTS) == {}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("repetitions: 200", "repetitons: 200", "did you mean 'repetitions'"),
+        ("repetitions: 200", "repetitions: many", "`repetitions` should be int, got 'many'"),
+        ("repetitions: 200", "repetitions: 2.5", "`repetitions` should be int, got 2.5"),
+        ("[16, 64, 256]", "[16, x, 256]", "`sample_sizes[1]` should be list[int], got 'x'"),
+        ("  01_measure:\n    seeds: [0, 1, 2, 3, 4]\n", "  01_mesure:\n", "the key `01_measure`"),
+    ],
+    ids=["unknown", "ill-typed", "float for int", "in a list", "block"],
+)
+def test_bad_parameters_stop_before_a_kernel(toy: Tree, old: str, new: str, message: str) -> None:
+    toy.edit("papers/toy/params.yaml", old, new)
+    printed = toy.fails(*RUN)
+    assert message in printed
+    assert "papers/toy/params.yaml:" in printed
+    assert "cell" not in printed.replace("parameters cell", "")
+
+
+def test_a_missing_parameter_is_named(toy: Tree) -> None:
+    toy.edit("papers/toy/params.yaml", "    repetitions: 200\n", "")
+    assert "the parameter `repetitions: int` of 01_measure.ipynb is missing" in toy.fails(*RUN)
+
+
+def test_no_accelerator_for_the_gpu_profile(toy: Tree) -> None:
+    no_gpu = {"CUDA_VISIBLE_DEVICES": ""}
+    printed = toy.fails(*RUN[:-1], "gpu", environment=no_gpu)
+    assert "torch finds no accelerator" in printed
+    assert not (toy.root / "papers/toy/results").exists()
+
+
+def test_a_notebook_of_another_checkout_is_refused(toy: Tree, tmp_path_factory) -> None:
+    other = tmp_path_factory.mktemp("other")
+    subprocess.run(["cp", "-r", f"{toy.root}/.", str(other)], check=True)
+    printed = toy.fails("claimbook", "run", str(other / NOTEBOOK), "--profile", "smoke")
+    assert f"belongs to the checkout {other}" in printed
+
+
+def test_an_unknown_notebook_names_near_ones(toy: Tree) -> None:
+    printed = toy.fails("claimbook", "run", "papers/toy/01_mesure.ipynb", "--profile", "smoke")
+    assert f"did you mean '{NOTEBOOK}'" in printed
+
+
+def test_a_missing_data_file_is_named(toy: Tree) -> None:
+    toy.edit(
+        "papers/toy/dvc.yaml",
+        "    params:\n      - papers/toy/closure.json:\n          - 01_measure\n",
+        "    deps:\n      - data/images.csv\n"
+        "    params:\n      - papers/toy/closure.json:\n          - 01_measure\n",
+    )
+    printed = toy.fails(*RUN)
+    assert "data/images.csv, which papers/toy/01_measure.ipynb reads, does not exist" in printed
+
+
+def _start(tree: Tree) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        ["./claimbook", *RUN[1:]],
+        cwd=tree.root,
+        env=tree.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:  # until the cell that sleeps
+        if "cell 7/" in line:
+            return process
+    raise AssertionError("the notebook ended before its sleeping cell")
+
+
+def test_a_twin_is_refused_and_an_interrupt_leaves_nothing(toy: Tree) -> None:
+    toy.edit_cell(NOTEBOOK, "run", "import time\ntime.sleep(100)")
+    process = _start(toy)
+    assert f"(process {process.pid}) is writing {RESULTS}" in toy.fails(*RUN)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    assert process.wait(timeout=20) == 130
+    assert toy.contents(RESULTS) == {}
+    assert not list((toy.root / "papers/toy/results/_partial").glob("smoke-*"))
+
+
+def test_a_killed_run_leaves_no_lock(toy: Tree) -> None:
+    source = json.loads((toy.root / NOTEBOOK).read_text())
+    (good,) = ["".join(cell["source"]) for cell in source["cells"] if cell["id"] == "run"]
+    toy.edit_cell(NOTEBOOK, "run", "import time\ntime.sleep(100)")
+    process = _start(toy)
+    process.kill()
+    process.wait()
+    assert toy.contents(RESULTS) == {}
+    toy.edit_cell(NOTEBOOK, "run", good)
+    toy.ok(*RUN)
+    assert "errors.csv" in toy.contents(RESULTS)
+
+
+def test_an_arm_of_a_matrix_has_its_own_folder(toy: Tree) -> None:
+    toy.ok(*RUN, "--arm", "repetitions=50")
+    folder = f"{RESULTS}@50"
+    inputs = json.loads(toy.contents(folder)["inputs.json"])
+    assert inputs["arm"] == {"repetitions": "50"}
+    assert inputs["parameters"]["repetitions"] == 50
+    assert "did you mean 'repetitions'" in toy.fails(*RUN, "--arm", "repetition=50")

@@ -1,0 +1,121 @@
+"""Copies of the working tree to try things in, so that no test touches the tree itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A checkout of its own, with its `./claimbook` and `dvc`."""
+
+    root: Path
+
+    def command(
+        self, *arguments: str, environment: dict[str, str] | None = None, timeout: float = 280
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the tree's root; `claimbook` and `dvc` are the tree's own."""
+        program = {
+            "claimbook": ["./claimbook"],
+            "dvc": [sys.executable, "-m", "dvc"],
+        }.get(arguments[0], [arguments[0]])
+        return subprocess.run(
+            [*program, *arguments[1:]],
+            cwd=self.root,
+            env=self.environment | (environment or {}),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return dict(os.environ) | {"CLAIMBOOK_PYTHON": sys.executable, "DVC_NO_ANALYTICS": "1"}
+
+    def ok(self, *arguments: str, **options: object) -> str:
+        """Run a command that has to succeed; what it printed."""
+        done = self.command(*arguments, **options)  # type: ignore[arg-type]
+        printed = done.stdout + done.stderr
+        assert done.returncode == 0, printed
+        return printed
+
+    def fails(self, *arguments: str, **options: object) -> str:
+        """Run a command that has to fail with a message and without a Python traceback."""
+        done = self.command(*arguments, **options)  # type: ignore[arg-type]
+        printed = done.stdout + done.stderr
+        assert done.returncode != 0, printed
+        assert 'File "' not in done.stderr, done.stderr
+        return printed
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        path = self.root / file
+        text = path.read_text()
+        assert old in text, f"{old!r} is not in {file}"
+        path.write_text(text.replace(old, new))
+
+    def edit_cell(self, notebook: str, cell: str, source: str) -> None:
+        """Replace the source of the cell with the id `cell`."""
+        path = self.root / notebook
+        document = json.loads(path.read_text())
+        (found,) = [one for one in document["cells"] if one["id"] == cell]
+        found["source"] = source.splitlines(keepends=True)
+        path.write_text(json.dumps(document))
+
+    def contents(self, folder: str) -> dict[str, bytes]:
+        """Every file below a folder, by relative path."""
+        top = self.root / folder
+        files = (file for file in sorted(top.rglob("*")) if file.is_file())
+        return {file.relative_to(top).as_posix(): file.read_bytes() for file in files}
+
+    def commit(self, message: str = "a commit") -> None:
+        git = ["git", "-C", str(self.root), "-c", "user.name=t", "-c", "user.email=t@example.org"]
+        subprocess.run([*git, "add", "-A"], check=True, capture_output=True)
+        subprocess.run([*git, "commit", "-qm", message], check=True, capture_output=True)
+
+
+def _copy(target: Path, keep: Callable[[str], bool]) -> Tree:
+    """A copy of the working tree, uncommitted files included, as a git and DVC repository."""
+    listed = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.splitlines()
+    for name in listed:
+        if keep(name) and (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    subprocess.run(["git", "init", "-q", str(target)], check=True)
+    return Tree(target)
+
+
+@pytest.fixture
+def empty_tree(tmp_path: Path) -> Tree:
+    """The project without any paper."""
+    return _copy(tmp_path, lambda name: not name.startswith("papers/") or name.count("/") == 1)
+
+
+@pytest.fixture
+def toy(empty_tree: Tree) -> Tree:
+    """The project with one paper, `toy`, fresh from the skeleton."""
+    empty_tree.ok("claimbook", "new-paper", "toy")
+    return empty_tree
+
+
+@pytest.fixture(scope="session")
+def whole_tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    """The whole project, with the profile set to smoke."""
+    tree = _copy(tmp_path_factory.mktemp("tree"), lambda name: True)
+    tree.edit("params.yaml", "profile: cpu", "profile: smoke")
+    return tree
