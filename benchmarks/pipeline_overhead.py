@@ -59,7 +59,7 @@ def light_commands(repeats: int) -> None:
     bare = median_seconds([sys.executable, "-c", "pass"], ROOT, repeats)
     for words in (["--help"], ["run", "--help"], ["normalise", "--check"]):
         seconds = median_seconds([str(ROOT / "claimbook"), *words], ROOT, repeats)
-        print(f"claimbook {' '.join(words):20} {seconds:6.2f} s   ({seconds / bare:.0f}x `python -c pass`)")
+        print(f"claimbook {' '.join(words):20} {seconds:.2f} s, {seconds / bare:.0f}x bare python")
 
 
 def notebook_overhead(tree: Path, repeats: int) -> None:
@@ -80,12 +80,14 @@ def nothing_to_do(tree: Path, papers: int, repeats: int) -> None:
     median_seconds(command, tree, 1)
     seconds = median_seconds(command, tree, repeats)
     closure = median_seconds(["./claimbook", "closure", "paper_000"], tree, repeats)
-    print(f"nothing to do, {papers:3} papers: dvc repro {seconds:.2f} s, of which closure {closure:.2f} s")
+    print(f"nothing to do, {papers:3} papers: {seconds:.2f} s, of which closure {closure:.2f} s")
 
 
 def main() -> None:
     """Parse the command line and print the measurements."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--papers", type=int, nargs="+", default=[1, 20, 150])
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()

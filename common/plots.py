@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 CLAIMED: dict[str, Any] = {"color": "black", "linestyle": "--", "linewidth": 1.2}
 """Line style of a value or a curve that a paper claims or a theorem gives."""
 
-STYLE = {
+STYLE: dict[str, Any] = {
     "figure.dpi": 80,
     "font.size": 10,
     "axes.grid": True,
@@ -27,7 +27,7 @@ def panels(columns: int = 1, width: float = 4.6, height: float = 3.6) -> tuple[F
     """A figure with `columns` panels side by side, sizes in inches per panel."""
     import matplotlib.pyplot as plt
 
-    plt.rcParams.update(STYLE)
+    plt.rcParams.update(STYLE)  # type: ignore[arg-type]
     size = (width * columns, height)
     figure, axes = plt.subplots(1, columns, figsize=size, squeeze=False, layout="constrained")
     return figure, list(axes[0])

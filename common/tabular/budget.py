@@ -74,7 +74,7 @@ def prescribed_budget(
         ValueError: if an argument lies outside its range.
 
     >>> prescribed_budget(5, 2, 2.0, 1.0, 0.5, math.log(10), "truncated", one_signed=True)
-    Budget(iterations=6, horizon=20, episodes_per_pair=363008, total_episodes=21780480)
+    Budget(iterations=6, horizon=20, episodes_per_pair=363012, total_episodes=21780720)
     """
     if n_states < 1 or n_actions < 1:
         raise ValueError("n_states and n_actions must be at least 1")

@@ -198,7 +198,7 @@ def _check_numbers(
     totals = probabilities.sum(axis=2)
     excess = totals > 1.0 + PROBABILITY_TOLERANCE
     if excess.any():
-        raise ValueError(f"probabilities of {_first(excess)} sum to {totals[excess][0]!r} > 1")
+        raise ValueError(f"probabilities of {_first(excess)} sum to {totals[excess][0]:.6g} > 1")
     outside = (successors < 0) | (successors >= n_states)
     if outside.any():
         raise ValueError(f"successor of {_first(outside)} lies outside 0..{n_states - 1}")

@@ -216,9 +216,7 @@ def lab(context: typer.Context) -> None:
 
 @app.command()
 def bench(
-    name: Annotated[
-        Optional[str], typer.Argument(help="One benchmark; the default is all.")
-    ] = None,  # noqa: UP045
+    name: Annotated[str | None, typer.Argument(help="One benchmark; the default is all.")] = None,
 ) -> None:
     """Run the benchmarks of benchmarks/, one after another."""
     from common.workflow.bench import run_benchmarks

@@ -88,8 +88,7 @@ def _imported(source: str) -> Iterator[str]:
 
 
 def _modules(roots: Iterable[str], graph: ImportGraph) -> dict[str, str]:
-    """Fingerprints of the modules behind `roots`, with everything that they import and the
-    `__init__` of every package on the way."""
+    """Fingerprints of what `roots` reach, with the `__init__` of every package on the way."""
     known = graph.modules
     found = {root for root in roots if root in known}
     found |= {up for root in found for up in graph.find_upstream_modules(root)}

@@ -78,8 +78,10 @@ def hash_path(path: Path) -> str:
 
 
 def replace_folder(new: Path, final: Path) -> None:
-    """Put the folder `new` in the place of `final`; a kill leaves the old or the new one, or none,
-    never a mixture."""
+    """Put the folder `new` in the place of `final`.
+
+    A kill in between leaves the old one, the new one or none, never a mixture.
+    """
     final.parent.mkdir(parents=True, exist_ok=True)
     old = new.with_name(f"{new.name}.old")
     if final.exists():

@@ -1,5 +1,4 @@
-"""A papermill engine: the kernel talks over socket files, starts from this very Python, and its
-progress reaches the terminal."""
+"""A papermill engine whose kernel is this very Python, reached over socket files."""
 
 from __future__ import annotations
 

@@ -9,8 +9,11 @@ from common.workflow.project import ROOT
 
 
 def start_lab(arguments: list[str]) -> None:
-    """Replace this process by JupyterLab: notebooks import this checkout's `common`, and saving
-    brings a notebook to its normal form (`jupyter_server_config.py`)."""
+    """Replace this process by JupyterLab.
+
+    Notebooks import this checkout's `common`, and saving brings them to their normal form (see
+    `jupyter/jupyter_server_config.py`).
+    """
     os.environ["PYTHONPATH"] = str(ROOT)
     os.environ["JUPYTER_CONFIG_PATH"] = str(ROOT / "common" / "workflow" / "jupyter")
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={ROOT}", *arguments]

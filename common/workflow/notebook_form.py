@@ -68,8 +68,10 @@ def _output(output: dict[str, Any], root: str) -> dict[str, Any]:
 
 
 def _merged(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Outputs without stderr and with neighbouring stdout pieces joined: how a stream is cut
-    into messages depends on timing."""
+    """Outputs without stderr and with neighbouring pieces of stdout joined.
+
+    How a stream is cut into messages depends on timing.
+    """
     merged: list[dict[str, Any]] = []
     for output in outputs:
         if output["output_type"] != "stream":

@@ -51,7 +51,7 @@ def _reproduce(paper: Paper, profile: str, clone: Path, environment: dict[str, s
     _print_claims(fresh)
     if not committed.is_dir():
         print(
-            f"{paper.slug} [{profile}]: ran in {seconds:.0f} s; nothing is committed to compare with."
+            f"{paper.slug} [{profile}]: ran in {seconds:.0f} s; nothing committed to compare with."
         )
         return True
     comparison = compare(committed, fresh)

@@ -108,9 +108,9 @@ def _staging(final: Path) -> Iterator[Path]:
 
 
 def _execute(notebook: Path, staging: Path, inputs: dict[str, Any], time_limit: float) -> None:
-    from common.workflow.kernel import TimeLimitError, execute
-
     import papermill
+
+    from common.workflow.kernel import TimeLimitError, execute
 
     profile, name = inputs["profile"], staging.name.partition("-")[2]
     executed = staging / notebook.name

@@ -20,7 +20,8 @@ class YamlSource:
 
     def line(self, keys: Sequence[str | int]) -> int:
         """The line (from 1) of the deepest key of `keys` that the file holds."""
-        node, line = self.data, 1
+        node: Any = self.data
+        line = 1
         for key in keys:
             try:
                 position = node.lc.key(key) if isinstance(node, dict) else node.lc.item(key)

@@ -300,7 +300,7 @@ def _cases(
     references = np.append(
         references, [reference if isinstance(reference, float) else 0.0] * len(absent)
     )
-    unit = np.append(unit, unit.max() + 1 + np.arange(len(absent)))
+    unit = np.append(unit, unit.max() + 1 + np.arange(len(absent))).astype(np.int64)
     labels += [label(("seed",), one) for one in absent]
     fill = rows.filling()
     filled = [fill(value, worst, text) for value, text in zip(measured, labels, strict=True)]

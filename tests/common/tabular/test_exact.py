@@ -61,7 +61,9 @@ def test_long_chains_are_solved_where_the_iterative_solver_gives_up() -> None:
 @given(tiny_garnets)
 @settings(max_examples=25, deadline=None)
 def test_policy_iteration_equals_brute_force(ssp: SSP) -> None:
-    values = [policy_evaluation(ssp, p) for p in deterministic_policies(ssp.n_states, ssp.n_actions)]
+    values = [
+        policy_evaluation(ssp, p) for p in deterministic_policies(ssp.n_states, ssp.n_actions)
+    ]
     np.testing.assert_allclose(policy_iteration(ssp).values, np.max(values, axis=0), atol=1e-8)
 
 

@@ -42,8 +42,8 @@ def test_follows_the_definition(horizon) -> None:
 
 
 def test_runs_together_equal_runs_alone_for_any_threads() -> None:
-    env = chain(6, 16.0, 0.2, n_actions=3)
-    arguments = (env.ssp, env.initial_policy, 60, env.separation, 20)
+    env = flat(6, 3, 8.0, 0.5, seed=0)
+    arguments = (env.ssp, env.initial_policy, 6, env.separation, 20)
     together = batch_mces_runs(*arguments, range(8), threads=2)
     assert len({run.changes for run in together}) > 1
     for seed, run in enumerate(together):

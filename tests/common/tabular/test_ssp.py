@@ -31,7 +31,9 @@ def test_arrays_are_converted_and_cannot_be_changed() -> None:
 
 
 def test_transition_matrix_sums_successors_that_are_listed_twice() -> None:
-    ssp = SSP([[[1, 1], [0, 1]], [[0, 0], [0, 0]]], [[[0.25, 0.5], [0, 0.1]], [[0, 0]] * 2], [[1, 1]] * 2)
+    ssp = SSP(
+        [[[1, 1], [0, 1]], [[0, 0], [0, 0]]], [[[0.25, 0.5], [0, 0.1]], [[0, 0]] * 2], [[1, 1]] * 2
+    )
     np.testing.assert_allclose(ssp.transition_matrix([0, 0]).toarray(), [[0, 0.75], [0, 0]])
     np.testing.assert_allclose(ssp.transition_matrix([1, 0]).toarray(), [[0, 0.1], [0, 0]])
     np.testing.assert_allclose(ssp.expected_next(np.array([10.0, 4.0])), [[3.0, 0.4], [0, 0]])
@@ -71,7 +73,7 @@ def test_an_absorbing_state_is_refused_by_name() -> None:
 def test_a_loop_that_only_one_policy_enters_is_refused() -> None:
     # Action 0 ends everywhere; action 1 goes round 0 -> 1 -> 2 -> 0.
     successors = [[[0], [1]], [[0], [2]], [[0], [0]]]
-    with pytest.raises(ValueError, match="from 3 state.*: 0, 1, 2"):
+    with pytest.raises(ValueError, match=r"from 3 state.*: 0, 1, 2"):
         SSP(successors, [[[0.0], [1.0]]] * 3, np.zeros((3, 2)))
 
 

@@ -1,0 +1,198 @@
+"""The opposite of what was measured, to show that a claim can fail.
+
+Judged on reversed measurements, a supported claim has to come out contradicted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import singledispatch
+from math import log
+
+import numpy as np
+
+from common import stats
+from common.stats import Floats
+from common.workflow.claim_kinds import (
+    AnyTest,
+    Arithmetic,
+    Bound,
+    ClosedForm,
+    DifferenceOfProportions,
+    Equivalence,
+    Exponent,
+    MonotoneTrend,
+    Ordering,
+    PairedDifference,
+    PairedRatio,
+    Proportion,
+    TimeToEvent,
+    UnpairedDifference,
+)
+from common.workflow.judging.arithmetic import (
+    headline_fits,
+    headline_interval,
+    printed_interval,
+)
+from common.workflow.judging.decisions import relative_errors
+from common.workflow.judging.samples import (
+    Arms,
+    Cases,
+    Headline,
+    Outcomes,
+    Paired,
+    Sample,
+    Slopes,
+    Survival,
+)
+
+
+@singledispatch
+def reverse(test: AnyTest, sample: Sample) -> Sample:
+    """`sample` with its effect reflected about what the claim says."""
+    raise NotImplementedError(type(test).__name__)
+
+
+@reverse.register(PairedDifference)
+@reverse.register(Ordering)
+def _(test: PairedDifference | Ordering, sample: Sample) -> Sample:
+    """Every paired difference d becomes 2 bound - d."""
+    assert isinstance(sample.data, Paired)
+    a, b = sample.data.a, sample.data.b
+    return replace(sample, data=Paired(b + 2 * sample.bound - (a - b), b))
+
+
+@reverse.register
+def _(test: PairedRatio, sample: Sample) -> Sample:
+    """Every ratio r becomes bound² / r."""
+    assert isinstance(sample.data, Paired)
+    a, b = sample.data.a, sample.data.b
+    return replace(sample, data=Paired(b * sample.bound**2 / (a / b), b))
+
+
+@reverse.register
+def _(test: Equivalence, sample: Sample) -> Sample:
+    """Shifted by two margins; what differed is centred."""
+    assert isinstance(sample.data, Paired)
+    a, b = sample.data.a, sample.data.b
+    if test.scale == "ratio":
+        logs, margin = np.log(a / b), log(1 + test.margin)
+        return replace(sample, data=Paired(b * np.exp(_shifted(logs, margin)), b))
+    return replace(sample, data=Paired(b + _shifted(a - b, test.margin), b))
+
+
+def _shifted(values: Floats, margin: float) -> Floats:
+    mean = float(values.mean())
+    return values - mean if abs(mean) > margin else values + (2 if mean >= 0 else -2) * margin
+
+
+@reverse.register
+def _(test: MonotoneTrend, sample: Sample) -> Sample:
+    assert isinstance(sample.data, Slopes)
+    return replace(sample, data=Slopes(2 * sample.bound - sample.data.values))
+
+
+@reverse.register
+def _(test: Exponent, sample: Sample) -> Sample:
+    """Reflected about the nearer end of the range."""
+    assert isinstance(sample.data, Slopes)
+    values = sample.data.values
+    ends = [end for end in test.range if end is not None]
+    nearer = min(ends, key=lambda end: abs(end - values.mean()))
+    return replace(sample, data=Slopes(2 * nearer - values))
+
+
+@reverse.register
+def _(test: UnpairedDifference, sample: Sample) -> Sample:
+    assert isinstance(sample.data, Arms)
+    return replace(sample, data=Arms(sample.data.b + 2 * sample.bound, sample.data.a))
+
+
+@reverse.register
+def _(test: DifferenceOfProportions, sample: Sample) -> Sample:
+    """The arms change places; where the bound tolerates that, they become all and nothing."""
+    assert isinstance(sample.data, Arms)
+    a, b = sample.data.a, sample.data.b
+    above = test.expect.side == "above"
+    difference = float(a.mean() - b.mean())
+    if (-difference < sample.bound) != above or (
+        sample.bound != 0 and abs(difference) < abs(sample.bound)
+    ):
+        return replace(sample, data=Arms(np.full_like(a, not above), np.full_like(b, above)))
+    return replace(sample, data=Arms(b, a))
+
+
+@reverse.register
+def _(test: TimeToEvent, sample: Sample) -> Sample:
+    assert isinstance(sample.data, Survival)
+    arms = sample.data
+    swapped = Survival(arms.times_b, arms.events_b, arms.times_a, arms.events_a)
+    return replace(sample, data=swapped)
+
+
+@reverse.register
+def _(test: Proportion, sample: Sample) -> Sample:
+    """Successes become failures; where the bound tolerates that, all are what it does not want."""
+    assert isinstance(sample.data, Outcomes)
+    above = test.expect.side == "above"
+    flipped = 1 - sample.data.values
+    if (flipped.mean() < sample.bound) != above:
+        flipped = np.full_like(flipped, not above)
+    return replace(sample, data=Outcomes(flipped))
+
+
+@reverse.register
+def _(test: ClosedForm, sample: Sample) -> Sample:
+    """Perturbed by three tolerances; what disagreed is made to agree."""
+    assert isinstance(sample.data, Cases)
+    cases = sample.data
+    if relative_errors(cases, test.floor).max() > test.tolerance:
+        return replace(sample, data=replace(cases, measured=cases.reference.copy()))
+    scale = np.maximum(np.abs(cases.reference), test.floor)
+    step = 3 * (test.tolerance or 1e-9) * np.where(scale > 0, scale, 1.0)
+    sign = np.where(cases.measured >= cases.reference, 1.0, -1.0)
+    return replace(sample, data=replace(cases, measured=cases.measured + sign * step))
+
+
+@reverse.register
+def _(test: Bound, sample: Sample) -> Sample:
+    """Every case is put on the other side of its limit, beyond three tolerances."""
+    assert isinstance(sample.data, Cases)
+    cases = sample.data
+    excess = (cases.measured - cases.reference) * (1 if test.side == "below" else -1)
+    step = 3 * np.maximum(test.tolerance, 1e-9 * np.maximum(1.0, np.abs(cases.reference)))
+    away = np.where(excess > test.tolerance, -np.abs(excess), np.abs(excess) + step)
+    sign = 1 if test.side == "below" else -1
+    return replace(sample, data=replace(cases, measured=cases.reference + sign * away))
+
+
+@reverse.register
+def _(test: Arithmetic, sample: Sample) -> Sample:
+    """A headline three widths beyond what the numbers give, or exactly what they give."""
+    assert isinstance(sample.data, Headline)
+    interval = headline_interval(test)
+    low, high = printed_interval(sample.data.printed)
+    width = 3 * max(interval.high - interval.low, high - low, 1e-6)
+    fits = headline_fits(test, interval, low, high)
+    target = interval.estimate
+    if fits:
+        target = interval.low - width if test.relation == "at_most" else interval.high + width
+    return replace(sample, data=Headline(f"{target:.12f}"))
+
+
+def strengthened(sample: Sample, bound: float, above: bool, level: float) -> Sample:
+    """Paired or slope measurements, centred, plus twice the effect detectable with 80 % power.
+
+    A claim that is not supported even then could never be.
+    """
+    sign = 1.0 if above else -1.0
+    values = sample.data.a - sample.data.b if isinstance(sample.data, Paired) else None
+    if values is None:
+        assert isinstance(sample.data, Slopes)
+        values = sample.data.values
+    centred = values - values.mean()
+    effect = 2 * stats.detectable_mean(float(values.std(ddof=1)), len(values), level)
+    shifted = centred + bound + sign * effect
+    if isinstance(sample.data, Paired):
+        return replace(sample, data=Paired(sample.data.b + shifted, sample.data.b))
+    return replace(sample, data=Slopes(shifted))

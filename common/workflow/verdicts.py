@@ -1,0 +1,87 @@
+"""A paper's verdicts: making, reading and printing them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+from common.workflow.claims import load_claims
+from common.workflow.errors import ClaimbookError
+from common.workflow.files import read_json, write_json
+from common.workflow.project import ROOT, Paper, find_paper, relative
+from common.workflow.status import judge_inputs
+
+
+def judge_paper(paper: Paper, profile: str) -> dict[str, Any]:
+    """Judge all claims of `paper` and write `verdicts.json` and `metrics.json`."""
+    from common.workflow.judging.judge import judge
+
+    claims = load_claims(paper.claims_file)
+    folder = paper.results(profile)
+    verdicts = judge(claims, folder.parent, profile, committed_verdicts(paper, profile))
+    verdicts["inputs"] = judge_inputs(paper, profile)
+    write_json(folder / "verdicts.json", verdicts)
+    write_json(folder / "metrics.json", metrics(verdicts))
+    return verdicts
+
+
+def metrics(verdicts: dict[str, Any]) -> dict[str, Any]:
+    """The few numbers of each claim that `dvc metrics diff` compares."""
+    table = {}
+    for name, claim in verdicts["claims"].items():
+        effect = claim.get("effect") or {}
+        low, high = effect.get("interval") or (None, None)
+        row = {"verdict": claim["verdict"], "estimate": effect.get("estimate")}
+        table[name] = row | {"low": low, "high": high}
+    return table
+
+
+def committed_verdicts(paper: Paper, profile: str) -> dict[str, Any] | None:
+    """The `verdicts.json` of the last commit, if there is one."""
+    name = relative(paper.results(profile) / "verdicts.json")
+    command = ["git", "-C", str(ROOT), "show", f"HEAD:./{name}"]
+    try:
+        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return dict(json.loads(shown))
+
+
+def explain_claim(name: str, profile: str) -> str:
+    """How the claim `<slug>/<id>` was decided in `profile`."""
+    from common.workflow.judging.explain import explain
+
+    slug, slash, claim_id = name.partition("/")
+    if not slash:
+        raise ClaimbookError(f"{name!r}: write <paper>/<claim>, for example {slug}/C1.")
+    paper = find_paper(slug)
+    claims = load_claims(paper.claims_file)
+    return explain(claims, claim_id, paper.folder / "results", profile)
+
+
+def read_verdicts(paper: Paper, profile: str) -> dict[str, Any] | None:
+    """The verdicts of `paper` in `profile`; None when it was not judged there."""
+    file = paper.results(profile) / "verdicts.json"
+    return dict(read_json(file)) if file.is_file() else None
+
+
+def verdict_lines(verdicts: dict[str, Any]) -> list[str]:
+    """The claims table for a terminal."""
+    lines = [f"{verdicts['paper']['title']} (arXiv {verdicts['paper']['arxiv']})"]
+    for name, claim in verdicts["claims"].items():
+        lines.append(f"  {name:5} {claim['verdict']:18} {effect_text(claim)}")
+    return lines
+
+
+def effect_text(claim: dict[str, Any]) -> str:
+    """The estimate with its interval, for tables."""
+    effect = claim.get("effect")
+    if not effect:
+        return claim.get("reason", "")
+    estimate = "none" if effect["estimate"] is None else f"{effect['estimate']:.4g}"
+    text = f"{effect['name']} {estimate}"
+    if effect["interval"]:
+        low, high = ("∞" if end is None else f"{end:.4g}" for end in effect["interval"])
+        text += f" [{low}, {high}]"
+    return f"{text}, n = {claim['n']}"
