@@ -22,8 +22,14 @@ def output_folder() -> Path:
     return folder
 
 
+LARGE = 1000
+"""Tables with more rows are written as Parquet, which is a quarter of the size."""
+
+
 def save_table(frame: pd.DataFrame, name: str, keys: list[str]) -> None:
     """Write one observation per row to `<name>.csv`, sorted by its keys.
+
+    A table of more than `LARGE` rows becomes `<name>.parquet`.
 
     Args:
         frame: factors (seed, method, step, ...) and metrics as columns.
@@ -40,7 +46,11 @@ def save_table(frame: pd.DataFrame, name: str, keys: list[str]) -> None:
     if len(twins):
         raise ValueError(f"table {name!r}: rows with equal keys {keys}:\n{twins.head(4)}")
     folder = output_folder()
-    frame.sort_values(keys).to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+    frame = frame.sort_values(keys, ignore_index=True)
+    if len(frame) > LARGE:
+        frame.to_parquet(folder / f"{name}.parquet", compression="zstd", index=False)
+    else:
+        frame.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
     index = folder / "tables.json"
     tables = json.loads(index.read_text()) if index.exists() else {}
     index.write_text(json.dumps(tables | {name: {"keys": keys}}))
@@ -48,4 +58,4 @@ def save_table(frame: pd.DataFrame, name: str, keys: list[str]) -> None:
 
 def save_figure(figure: Figure, name: str) -> None:
     """Write `<name>.png`, without the date and version that would make equal figures differ."""
-    figure.savefig(output_folder() / f"{name}.png", dpi=110, metadata={"Software": None})
+    figure.savefig(output_folder() / f"{name}.png", dpi=90, metadata={"Software": None})

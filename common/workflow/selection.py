@@ -112,9 +112,7 @@ def _read(file: Path) -> pd.DataFrame:
     if file.suffix == ".parquet":
         return pd.read_parquet(file)
     # A method may be called "None" or "NA"; only an empty cell and nan mean missing.
-    return pd.read_csv(
-        file, float_precision="round_trip", keep_default_na=False, na_values=["", "nan", "NaN"]
-    )
+    return pd.read_csv(file, keep_default_na=False, na_values=["", "nan", "NaN"])
 
 
 def _seeds(folder: Path) -> list[int]:

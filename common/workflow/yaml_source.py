@@ -24,7 +24,7 @@ class YamlSource:
         line = 1
         for key in keys:
             try:
-                position = node.lc.key(key) if isinstance(node, dict) else node.lc.item(key)
+                position = node.lc.item(key) if isinstance(key, int) else node.lc.key(key)
                 line, node = position[0] + 1, node[key]
             except (AttributeError, KeyError, IndexError, TypeError):
                 break

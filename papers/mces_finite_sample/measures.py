@@ -33,9 +33,9 @@ def policy_iteration_errors(ssp: SSP, start: IntArray) -> tuple[list[dict], dict
     """Every step of exact policy iteration from `start`, and a summary.
 
     Returns:
-        One row per iteration k with the error ||v* - v_k|| in the xi-weighted norm, its ratio to
-        the one before and the rate 1 - 1/K; and K, R, the optimal action gap, the iterations
-        until v_k = v*, and our bound on them.
+        One row per iteration k with the error ||v* - v_k|| in the xi-weighted norm relative to
+        the first, its ratio to the one before and the rate 1 - 1/K; and K, R, the optimal action
+        gap, the iterations until v_k = v*, and our bound on them.
     """
     weights, length = worst_case_length(ssp)
     run = policy_iteration(ssp, start)
@@ -43,7 +43,6 @@ def policy_iteration_errors(ssp: SSP, start: IntArray) -> tuple[list[dict], dict
     rows = [
         {
             "k": k,
-            "error": errors[k],
             "relative_error": errors[k] / errors[0] if errors[0] > 0 else 0.0,
             "ratio": errors[k] / errors[k - 1] if k else np.nan,
             "rate": 1 - 1 / length,

@@ -300,7 +300,7 @@ def _cases(
     references = np.append(
         references, [reference if isinstance(reference, float) else 0.0] * len(absent)
     )
-    unit = np.append(unit, unit.max() + 1 + np.arange(len(absent))).astype(np.int64)
+    unit = np.append(unit, unit.max() + 1 + np.arange(len(absent)))
     labels += [label(("seed",), one) for one in absent]
     fill = rows.filling()
     filled = [fill(value, worst, text) for value, text in zip(measured, labels, strict=True)]
@@ -309,7 +309,8 @@ def _cases(
         for value, text in zip(references, labels, strict=True)
         if not np.isfinite(value)
     ]
-    return fill.sample(Cases(np.array(filled), references, unit), labels, 0.0, varies=True)
+    cases = Cases(np.array(filled), references, unit.astype(np.int64))
+    return fill.sample(cases, labels, 0.0, varies=True)
 
 
 def _case_labels(frame: Any, without: set[str]) -> list[str]:

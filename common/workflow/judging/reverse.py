@@ -110,16 +110,16 @@ def _(test: UnpairedDifference, sample: Sample) -> Sample:
 
 @reverse.register
 def _(test: DifferenceOfProportions, sample: Sample) -> Sample:
-    """The arms change places; where the bound tolerates that, they become all and nothing."""
+    """The arms change places; where the bound does not mind, they become all and nothing."""
     assert isinstance(sample.data, Arms)
     a, b = sample.data.a, sample.data.b
     above = test.expect.side == "above"
     difference = float(a.mean() - b.mean())
-    if (-difference < sample.bound) != above or (
-        sample.bound != 0 and abs(difference) < abs(sample.bound)
-    ):
-        return replace(sample, data=Arms(np.full_like(a, not above), np.full_like(b, above)))
-    return replace(sample, data=Arms(b, a))
+    holds = (difference > sample.bound) == above
+    if ((-difference > sample.bound) == above) != holds:
+        return replace(sample, data=Arms(b, a))
+    first = above != holds
+    return replace(sample, data=Arms(np.full_like(a, first), np.full_like(b, not first)))
 
 
 @reverse.register
@@ -132,12 +132,13 @@ def _(test: TimeToEvent, sample: Sample) -> Sample:
 
 @reverse.register
 def _(test: Proportion, sample: Sample) -> Sample:
-    """Successes become failures; where the bound tolerates that, all are what it does not want."""
+    """Successes become failures; where the bound does not mind, all become the other."""
     assert isinstance(sample.data, Outcomes)
     above = test.expect.side == "above"
+    holds = (sample.data.values.mean() > sample.bound) == above
     flipped = 1 - sample.data.values
-    if (flipped.mean() < sample.bound) != above:
-        flipped = np.full_like(flipped, not above)
+    if ((flipped.mean() > sample.bound) == above) == holds:
+        flipped = np.full_like(flipped, above != holds)
     return replace(sample, data=Outcomes(flipped))
 
 
@@ -156,14 +157,17 @@ def _(test: ClosedForm, sample: Sample) -> Sample:
 
 @reverse.register
 def _(test: Bound, sample: Sample) -> Sample:
-    """Every case is put on the other side of its limit, beyond three tolerances."""
+    """Every case violates the limit by three tolerances; where too many did, none does."""
     assert isinstance(sample.data, Cases)
     cases = sample.data
-    excess = (cases.measured - cases.reference) * (1 if test.side == "below" else -1)
-    step = 3 * np.maximum(test.tolerance, 1e-9 * np.maximum(1.0, np.abs(cases.reference)))
-    away = np.where(excess > test.tolerance, -np.abs(excess), np.abs(excess) + step)
     sign = 1 if test.side == "below" else -1
-    return replace(sample, data=replace(cases, measured=cases.reference + sign * away))
+    excess = (cases.measured - cases.reference) * sign
+    if (excess > test.tolerance).mean() > test.max_rate:
+        beyond = -np.abs(excess)
+    else:
+        scale = np.maximum(1.0, np.abs(cases.reference))
+        beyond = np.abs(excess) + 3 * np.maximum(test.tolerance, 1e-9 * scale)
+    return replace(sample, data=replace(cases, measured=cases.reference + sign * beyond))
 
 
 @reverse.register

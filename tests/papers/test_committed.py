@@ -1,0 +1,96 @@
+"""What is committed: up to date, whole, shown on the pages, and able to fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from common.workflow.claims import load_claims
+from common.workflow.judging.decisions import combine, decide
+from common.workflow.judging.judge import evidence
+from common.workflow.judging.reverse import reverse, strengthened
+from common.workflow.judging.samples import Paired, Slopes
+from common.workflow.notebook_form import source_notebooks
+from common.workflow.project import COMMITTED_PROFILES, ROOT, Paper, all_papers, relative
+from common.workflow.records import stages
+from common.workflow.scoreboard import update_pages
+from common.workflow.status import paper_status
+from common.workflow.verdicts import read_verdicts
+
+RESULTS = [
+    (paper, profile)
+    for paper in all_papers()
+    for profile in COMMITTED_PROFILES
+    if read_verdicts(paper, profile) is not None
+]
+CLAIMS = [
+    (paper, profile, name)
+    for paper, profile in RESULTS
+    for name, claim in (read_verdicts(paper, profile) or {})["claims"].items()
+    if claim["verdict"] in ("supported", "contradicted")
+]
+LARGEST = 600_000
+"""Bytes of one paper's results in one profile: git remembers every version of them."""
+
+
+@pytest.mark.parametrize(("paper", "profile"), RESULTS, ids=str)
+def test_results_are_up_to_date_whole_and_small(paper: Paper, profile: str) -> None:
+    assert [line for line in paper_status(paper, profile) if not line.fresh] == []
+    files = [file for file in paper.results(profile).rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < LARGEST
+
+
+def test_pages_are_up_to_date() -> None:
+    assert update_pages(write=False) == []
+
+
+@pytest.mark.parametrize(("paper", "profile", "name"), CLAIMS, ids=str)
+def test_a_decided_claim_could_have_come_out_the_other_way(
+    paper: Paper, profile: str, name: str
+) -> None:
+    claims = load_claims(paper.claims_file)
+    test = claims.claim(name).test
+    samples = evidence(claims, name, paper.folder / "results", profile).samples
+    before = combine([decide(test, sample) for sample in samples]).verdict
+    after = [decide(test, reverse(test, sample)).verdict for sample in samples]
+    if before == "supported":
+        assert set(after) == {"contradicted"}
+    else:
+        assert "supported" in after
+    for sample in samples:
+        expect = getattr(test, "expect", None)
+        if expect is not None and isinstance(sample.data, Paired | Slopes):
+            strong = strengthened(sample, sample.bound, expect.side == "above", 0.95)
+            assert decide(test, strong).verdict == "supported"
+
+
+@pytest.mark.parametrize("paper", all_papers(), ids=lambda paper: paper.slug)
+def test_the_pipeline_covers_the_paper(paper: Paper) -> None:
+    """Every notebook is a stage that depends on its code and parameters; judging comes last."""
+    pipeline = stages(paper)
+    folder = f"papers/{paper.slug}"
+    written = []
+    for notebook in paper.notebooks:
+        stage = pipeline[notebook.stem]
+        params = {key: value for one in stage["params"] for key, value in one.items()}
+        assert params[f"{folder}/closure.json"] == [notebook.stem]
+        assert params[f"{folder}/params.yaml"] == [f"${{profile}}.{notebook.stem}"]
+        assert f"{folder}/{notebook.name} --profile ${{profile}}" in stage["cmd"]
+        (out,) = stage["plots"]
+        ((path, options),) = out.items()
+        assert path.startswith(f"{folder}/results/${{profile}}/{notebook.stem}")
+        assert options == {"cache": False}
+        written.append(path)
+    assert pipeline["judge"]["deps"] == [f"{folder}/claims.yaml", *written]
+    assert all(stage["wdir"] == "../.." for stage in pipeline.values())
+
+
+@pytest.mark.parametrize("notebook", source_notebooks(), ids=lambda path: relative(path))
+def test_notebooks_are_short_and_name_nobodys_folder(notebook: Path) -> None:
+    import json
+
+    cells = json.loads(notebook.read_text())["cells"]
+    assert len(cells) <= 25
+    assert max(len(cell["source"]) for cell in cells if cell["cell_type"] == "code") <= 25
+    assert str(ROOT) not in notebook.read_text()

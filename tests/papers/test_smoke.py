@@ -1,0 +1,59 @@
+"""Every notebook of every paper, headlessly, through the pipeline, in a copy of the tree."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+import pytest
+
+from common.workflow.project import ROOT, all_papers
+from tests.conftest import Tree
+
+SLUGS = [paper.slug for paper in all_papers()]
+
+
+def test_there_is_a_paper() -> None:
+    assert SLUGS
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_a_paper_runs_and_runs_again_to_the_same_bits(whole_tree: Tree, slug: str) -> None:
+    pipeline, results = f"papers/{slug}/dvc.yaml", f"papers/{slug}/results/smoke"
+    started = time.monotonic()
+    whole_tree.ok("dvc", "repro", pipeline)
+    print(f"{slug}: smoke took {time.monotonic() - started:.1f} s")
+
+    status = whole_tree.ok("claimbook", "status", slug, "--profile", "smoke")
+    assert "up to date" in status
+    verdicts = json.loads(whole_tree.contents(results)["verdicts.json"])
+    assert all(claim["verdict"] != "not run" for claim in verdicts["claims"].values())
+
+    again = whole_tree.ok("dvc", "repro", pipeline)
+    assert again.count("Running stage") == 1, "only the stage that hashes the code runs again"
+
+    first = measured(whole_tree, results)
+    whole_tree.ok("dvc", "repro", "--force", "--no-run-cache", pipeline)
+    assert measured(whole_tree, results) == first
+
+
+def measured(tree: Tree, results: str) -> dict[str, bytes]:
+    """Everything that a stage wrote; provenance is what may differ."""
+    files = tree.contents(results).items()
+    return {name: data for name, data in files if not name.startswith("provenance")}
+
+
+EXECUTE = """
+import os, sys
+from pathlib import Path
+from common.workflow.kernel import execute
+environment = dict(os.environ) | {"PYTHONPATH": os.getcwd()}
+execute(Path(sys.argv[1]), Path("executed.ipynb"), {}, environment=environment, preamble="",
+        time_limit=120, report=lambda *cell: None, working_folder="notebooks")
+"""
+
+
+@pytest.mark.parametrize("name", [path.name for path in sorted(ROOT.glob("notebooks/*.ipynb"))])
+def test_a_notebook_across_papers_runs(whole_tree: Tree, name: str) -> None:
+    whole_tree.ok(sys.executable, "-c", EXECUTE, f"notebooks/{name}")
