@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from common.workflow.claims import load_claims
-from common.workflow.judging.decisions import combine, decide
-from common.workflow.judging.judge import evidence
+from common.workflow.judging.decisions import decide
+from common.workflow.judging.judge import combine, evidence
 from common.workflow.judging.reverse import reverse, strengthened
 from common.workflow.judging.samples import Paired, Slopes
 from common.workflow.notebook_form import source_notebooks
