@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from common.workflow.claims import Claim, Claims
-from common.workflow.judging.decisions import Decision, decide
+from common.workflow.judging.decision import Decision
+from common.workflow.judging.decisions import decide
 from common.workflow.judging.judge import Evidence, evidence, judge
 from common.workflow.judging.takeaway import sentence
 from common.workflow.selection import NoResults

@@ -13,7 +13,8 @@ from common.workflow.claim_kinds import Arithmetic
 from common.workflow.claims import Claim, Claims
 from common.workflow.errors import ClaimbookError
 from common.workflow.judging.building import build_samples
-from common.workflow.judging.decisions import Decision, Verdict, decide
+from common.workflow.judging.decision import Decision, Verdict
+from common.workflow.judging.decisions import decide
 from common.workflow.judging.samples import Headline, Sample
 from common.workflow.judging.takeaway import takeaway
 from common.workflow.selection import NoResults, Rows, SelectionError, select_rows

@@ -34,7 +34,7 @@ from common.workflow.judging.arithmetic import (
     headline_interval,
     printed_interval,
 )
-from common.workflow.judging.decisions import relative_errors
+from common.workflow.judging.counts import relative_errors
 from common.workflow.judging.samples import (
     Arms,
     Cases,

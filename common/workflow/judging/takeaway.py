@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from common.workflow.claims import Claim
-from common.workflow.judging.decisions import Decision
+from common.workflow.judging.decision import Decision
 
 
 def takeaway(claim: Claim, decision: Decision, profile: str, too_small: bool) -> str:

@@ -194,7 +194,7 @@ def test_a_foreign_key_is_refused_by_every_kind(tmp_path: Path, kind: str) -> No
         ("decidable_from: cpu", "decidable_from: cpus", r":16: .*'cpus' is not allowed.*'cpu'"),
         ("version: v1, ", "", r":2: paper\.version: this key is missing"),
         ("claims:", "clams:", r":3: clams: unknown key \(did you mean 'claims'\?\)"),
-        ("table: train", "where: {seed: 3}", r"a claim uses all seeds"),
+        ("table: train", "table: train\n      where: {seed: 3}", r"a claim uses all seeds"),
         ("metric: loss", "metric: loss\n      missing: failure", r"means nothing for paired_rat"),
         ("pair_by: seed", "pair_by: seed\n      level: 0.4", r":15: .*level: .*greater than 0.5"),
     ],

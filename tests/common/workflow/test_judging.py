@@ -341,3 +341,244 @@ def test_build_samples_keeps_every_unit(paper: SmallPaper) -> None:
     assert found.rows is not None
     (sample,) = build_samples(claims.claim("C1"), found.rows)
     assert sample.units == tuple(f"seed {seed}" for seed in range(N))
+
+
+# ---------------------------------------------------------------------------- printed numbers
+
+
+@pytest.mark.parametrize(
+    ("headline", "relation", "wanted"),
+    [
+        ("45.2", "equals", "contradicted"),
+        ("41", "equals", "supported"),
+        ("40.6", "equals", "supported"),
+        ("41.4", "equals", "supported"),
+        ("40.5", "equals", "contradicted"),
+        ("41.5", "equals", "contradicted"),
+        ("42", "equals", "contradicted"),
+        ("40", "at_least", "supported"),
+        ("45.2", "at_least", "contradicted"),
+        ("45.2", "at_most", "supported"),
+        ("40", "at_most", "contradicted"),
+    ],
+)
+def test_a_headline_follows_from_its_table_or_not(
+    paper: SmallPaper, headline: str, relation: str, wanted: str
+) -> None:
+    # .4395 / .3125 - 1 = 40.64 % and .4405 / .3115 - 1 = 41.41 %.
+    test = test_of("arithmetic") | {"headline": headline, "relation": relation}
+    verdict = paper.verdict(paper.claim(test))
+    assert verdict["verdict"] == wanted
+    assert verdict["effect"]["interval"] == pytest.approx([40.64, 41.413], abs=1e-3)
+    assert (verdict["p_value"], verdict["seeds"]) == (None, [])
+
+
+def test_printed_numbers_need_no_results_and_are_told_as_the_papers(paper: SmallPaper) -> None:
+    verdict = paper.verdict(paper.claim(test_of("arithmetic", "contradicted")))
+    assert verdict["takeaway"].startswith("The paper's own numbers contradict this")
+
+
+# ---------------------------------------------------------------------- what is missing counts
+
+
+def without(frame: pd.DataFrame, seed: int, arm: str) -> pd.DataFrame:
+    """The value of one seed in one arm is not a number."""
+    return frame.assign(y=frame.y.where((frame.seed != seed) | (frame.arm != arm)))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name in KINDS if name not in ("arithmetic",)],
+)
+def test_a_value_that_is_no_number_decides_nothing(paper: SmallPaper, name: str) -> None:
+    frame = KINDS[name][1].reset_index(drop=True)
+    frame.loc[0, "y"] = np.nan
+    paper.table(frame)
+    verdict = paper.verdict(paper.claim(test_of(name)))
+    assert verdict["verdict"] == "undecided"
+    assert "no value for" in " ".join(
+        [verdict["reason"], *(g["reason"] for g in verdict["groups"])]
+    )
+
+
+def test_a_number_for_what_is_missing_is_used(paper: SmallPaper) -> None:
+    paper.table(without(arms([2.0] * 9 + [1.0], [1.0] * 10), 9, "new"))
+    measure = {"table": "t", "metric": "y", "missing": -9.0}
+    verdict = paper.verdict(paper.claim(test_of("paired_difference"), measure=measure))
+    assert verdict["effect"]["estimate"] == pytest.approx((9 * 1 - 10) / 10)
+    assert "1 missing values counted as the claim says" in verdict["marks"]
+
+
+@pytest.mark.parametrize(("side", "arm"), [("above", "new"), ("below", "old")])
+def test_a_failure_speaks_against_the_claim_in_either_arm(
+    paper: SmallPaper, side: str, arm: str
+) -> None:
+    frame = outcomes(20, 20)
+    measure = {"table": "t", "metric": "y", "missing": "failure"}
+    test = test_of("difference_of_proportions") | {"expect": {"side": side}}
+    for one in ("new", "old"):
+        # Seed 0 had a 1, seed 39 a 0: lost, both count as what the claim does not want.
+        paper.table(without(without(frame, 0, one), 39, one))
+        verdict = paper.verdict(paper.claim(test, measure=measure))
+        against = -1 / 40 if side == "above" else 1 / 40
+        assert verdict["effect"]["estimate"] == pytest.approx(against), (side, one)
+
+
+def test_a_lost_run_dies_at_once_in_the_arm_that_should_live(paper: SmallPaper) -> None:
+    measure = {"table": "t", "metric": "y", "missing": "failure"}
+    claims = paper.claim(test_of("time_to_event"), measure=measure)
+    estimates = {}
+    for arm in ("none", "new", "old"):
+        paper.table(without(survival(15, 5, 0.0), 0, arm))
+        estimates[arm] = paper.verdict(claims)["effect"]["estimate"]
+    # 15 against 5 up to 30; one of 12 runs at 0 instead of 15, or at 30 instead of 5.
+    assert estimates["none"] == pytest.approx(10)
+    assert estimates["new"] == pytest.approx(10 - 15 / 12)
+    assert estimates["old"] == pytest.approx(10 - 25 / 12)
+
+
+def test_a_failure_violates_a_bound_and_a_closed_form(paper: SmallPaper) -> None:
+    paper.table(cases([-0.03, np.nan]))
+    measure = {"table": "t", "metric": "y", "missing": "failure"}
+    for name in ("bound", "closed_form"):
+        verdict = paper.verdict(paper.claim(test_of(name), measure=measure))
+        assert verdict["verdict"] == "contradicted", name
+
+
+# --------------------------------------------------------------------- second opinions, groups
+
+
+def test_the_log_rank_test_has_to_agree(paper: SmallPaper) -> None:
+    # Up to 7 the new arm lives longer; then the curves cross, and the log-rank test sees it all.
+    new = [6.0] * 8 + [7.0] * 2
+    old = [1.0] * 6 + [20.0] * 4
+    paper.table(arms(new, old).assign(seen=1))
+    test = test_of("time_to_event") | {"horizon": 7.0}
+    verdict = paper.verdict(paper.claim(test))
+    assert verdict["effect"]["interval"][0] > 0
+    assert verdict["verdict"] == "undecided"
+    assert "the log-rank test does not" in verdict["reason"]
+
+
+def test_the_exact_test_of_two_shares_has_to_agree(paper: SmallPaper) -> None:
+    found = {}
+    for new in range(1, 7):
+        paper.table(outcomes(new, 0, n=6))
+        verdict = paper.verdict(paper.claim(test_of("difference_of_proportions")))
+        found[new] = (verdict["effect"]["interval"][0] > 0, verdict["verdict"])
+    assert found[1] == (False, "undecided")
+    assert found[3] == (True, "undecided")  # Newcombe's interval alone would say supported
+    assert found[6] == (True, "supported")
+
+
+@pytest.mark.parametrize(
+    ("second", "wanted"), [(1.0, "supported"), (0.0, "undecided"), (-1.0, "contradicted")]
+)
+def test_an_ordering_holds_when_every_step_does(
+    paper: SmallPaper, second: float, wanted: str
+) -> None:
+    paper.table(ladder((1.0, second)))
+    verdict = paper.verdict(paper.claim(test_of("ordering")))
+    groups = {one["group"]["arm"]: one["verdict"] for one in verdict["groups"]}
+    assert groups == {"a above b": "supported", "b above c": wanted}
+    assert verdict["verdict"] == wanted
+
+
+def test_an_undecided_group_leaves_it_undecided(paper: SmallPaper) -> None:
+    good, vague = shifted(1.0).assign(data="a"), shifted(0.0, 3.0).assign(data="b")
+    paper.table(pd.concat([good, vague]))
+    verdict = paper.verdict(paper.claim(test_of("paired_difference") | {"for_each": "data"}))
+    assert (verdict["verdict"], verdict["group"]) == ("undecided", {"data": "b"})
+    assert verdict["detectable"] > 0 and verdict["needed_n"] > N
+
+
+def test_of_supported_groups_the_weakest_stands_for_the_claim(paper: SmallPaper) -> None:
+    strong, weak = shifted(5.0).assign(data="a"), shifted(0.2).assign(data="b")
+    paper.table(pd.concat([strong, weak]))
+    verdict = paper.verdict(paper.claim(test_of("paired_difference") | {"for_each": "data"}))
+    assert (verdict["verdict"], verdict["group"]) == ("supported", {"data": "b"})
+    assert verdict["p_value"] == max(one["p_value"] for one in verdict["groups"])
+
+
+def test_no_significant_difference_is_not_equivalence(paper: SmallPaper) -> None:
+    paper.table(shifted(0.0, 3.0))
+    difference = paper.verdict(paper.claim(test_of("paired_difference")))
+    equivalence = paper.verdict(paper.claim(test_of("equivalence")))
+    assert difference["verdict"] == equivalence["verdict"] == "undecided"
+
+
+def test_rows_of_one_unit_are_not_independent_cases(paper: SmallPaper) -> None:
+    # 6 units of 20 rows; one row of each violates: 5 % of the rows, but every unit.
+    rows = [{"u": u, "y": 1.0 if i == 0 else -1.0} for u in range(6) for i in range(20)]
+    paper.table(pd.DataFrame(rows))
+    test = {"kind": "bound", "side": "below", "limit": 0.0, "max_rate": 0.2, "per": "u"}
+    verdict = paper.verdict(paper.claim(test))
+    assert (verdict["effect"]["estimate"], verdict["n"]) == (1.0, 6)
+    assert verdict["verdict"] == "contradicted"
+
+
+# --------------------------------------------------------------------------------- more marks
+
+
+def test_a_claim_changed_with_a_reason_on_fresh_seeds_is_only_told_as_changed(
+    paper: SmallPaper,
+) -> None:
+    paper.table(shifted(1.0))
+    before = {"claims": {"C1": {"hash": "0" * 16, "seeds": [100, 101]}}}
+    claims = paper.claim(test_of("paired_difference"))
+    with pytest.raises(ClaimbookError, match=r"seeds: \[100, 101\]\n +reason: \.\.\."):
+        paper.verdict(claims, earlier=before)
+    entry = {"date": date(2026, 1, 1), "replaces": "0" * 16, "seeds": [100, 101], "reason": "r"}
+    claims = paper.claim(test_of("paired_difference"), history=[entry])
+    marks = paper.verdict(claims, earlier=before)["marks"]
+    assert "definition changed after results existed" in marks
+    assert "seeds reused after the change" not in marks
+    wrong = paper.claim(test_of("paired_difference"), history=[entry | {"replaces": "1" * 16}])
+    with pytest.raises(ClaimbookError, match="Say why"):
+        paper.verdict(wrong, earlier=before)
+
+
+def test_an_unchanged_claim_needs_no_history(paper: SmallPaper) -> None:
+    paper.table(shifted(1.0))
+    claims = paper.claim(test_of("paired_difference"))
+    before = {"claims": {"C1": paper.verdict(claims)}}
+    assert paper.verdict(claims, earlier=before) == before["claims"]["C1"]
+
+
+def test_a_lonely_close_claim_is_not_marked_by_holm(paper: SmallPaper) -> None:
+    paper.table(pd.concat([shifted(0.06).assign(data="a"), shifted(0.0, 3.0).assign(data="b")]))
+    base = {"statement": "s", "source": {"place": "p"}, "decidable_from": "cpu"}
+    measures = [{"table": "t", "metric": "y", "where": {"data": data}} for data in "abbb"]
+    test = test_of("paired_difference") | {"expect": {"side": "above"}}
+    for count, marked in ((1, False), (4, True)):
+        claims = {
+            f"C{i + 1}": base | {"test": test, "measure": one}
+            for i, one in enumerate(measures[:count])
+        }
+        verdict = paper.verdict(paper.claims(claims))
+        assert verdict["verdict"] == "supported"
+        assert ("only without Holm's correction" in verdict["marks"]) == marked
+
+
+def test_what_is_below_the_profile_says_so_in_words(paper: SmallPaper) -> None:
+    paper.table(shifted(-1.0))
+    claims = paper.claim(test_of("paired_difference"), decidable_from="gpu")
+    verdict = paper.verdict(claims)
+    assert verdict["computed"] == "contradicted"
+    assert verdict["takeaway"].startswith("Profile cpu is too small to decide this; it takes gpu")
+    assert "computed" not in paper.verdict(paper.claim(test_of("paired_difference")))
+
+
+@pytest.mark.parametrize("name", ["paired_difference", "unpaired_difference", "monotone_trend"])
+def test_four_units_decide_no_mean(paper: SmallPaper, name: str) -> None:
+    frame = KINDS[name][1]
+    for seeds, wanted in ((4, "undecided"), (5, "supported")):
+        paper.table(frame[frame.seed < seeds])
+        assert paper.verdict(paper.claim(test_of(name)))["verdict"] == wanted
+
+
+def test_a_ratio_of_a_negative_value_is_no_verdict(paper: SmallPaper) -> None:
+    paper.table(arms([2.0, 2.1, -1.0, 2.0, 2.2], [1.0] * 5))
+    verdict = paper.verdict(paper.claim(test_of("paired_ratio")))
+    assert verdict["verdict"] == "undecided"
+    assert verdict["reason"] == "a ratio needs positive values, but seed 2 has -1 at new"

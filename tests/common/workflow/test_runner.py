@@ -166,6 +166,38 @@ def test_a_killed_run_leaves_no_lock(toy: Tree) -> None:
     assert "errors.csv" in toy.contents(RESULTS)
 
 
+SLOW = """\
+import time
+from pathlib import Path
+from common.checkpoints import resumable
+
+def piece(seed):
+    Path(f"measured-{seed}-{time.time_ns()}").touch()
+    time.sleep(2)
+    return pd.DataFrame({"seed": [seed], "sample_size": [1], "error": [seed / 3]})
+
+errors = pd.concat(resumable(f"seed-{seed}", piece, seed) for seed in seeds)
+save_table(errors, "errors", keys=["seed"])
+"""
+
+
+def test_an_interrupted_run_goes_on_where_it_was(toy: Tree) -> None:
+    toy.edit_cell(NOTEBOOK, "run", SLOW)
+    process = _start(toy)
+    paper = toy.root / "papers/toy"
+    while len(list(paper.glob("measured-*"))) < 3:
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    toy.ok(*RUN)
+    resumed = toy.contents(RESULTS)
+    counts = [len(list(paper.glob(f"measured-{seed}-*"))) for seed in range(5)]
+    assert counts[:2] == [1, 1] and counts[3:] == [1, 1], counts
+    assert not list((toy.root / "checkpoints").iterdir())
+    toy.ok(*RUN)
+    assert toy.contents(RESULTS) == resumed
+
+
 def test_an_arm_of_a_matrix_has_its_own_folder(toy: Tree) -> None:
     toy.ok(*RUN, "--arm", "repetitions=50")
     folder = f"{RESULTS}@50"

@@ -1,0 +1,134 @@
+"""Kinds of test that count events, violations or errors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from common import stats
+from common.stats import Floats, Interval
+from common.workflow.claim_kinds import (
+    Arithmetic,
+    Bound,
+    ClosedForm,
+    DifferenceOfProportions,
+    Proportion,
+    TimeToEvent,
+)
+from common.workflow.judging.arithmetic import headline_fits, headline_interval, printed_interval
+from common.workflow.judging.decision import (
+    Decision,
+    Verdict,
+    decide_sample,
+    sided,
+    too_few,
+)
+from common.workflow.judging.samples import (
+    Arms,
+    Cases,
+    Headline,
+    Outcomes,
+    Sample,
+    Survival,
+)
+
+
+@decide_sample.register
+def _(test: DifferenceOfProportions, sample: Sample) -> Decision:
+    assert isinstance(sample.data, Arms)
+    a, b = sample.data.a, sample.data.b
+    counts = (int(a.sum()), len(a), int(b.sum()), len(b))
+    interval = stats.newcombe_interval(*counts, test.level)
+    p_value = stats.newcombe_p_value(*counts, sample.bound)
+    decision = sided(interval, sample.bound, test.expect.side, p_value, "difference of proportions")
+    if decision.verdict != "undecided" and sample.bound == 0:
+        exact = stats.boschloo_p_value(*counts)
+        if exact > 1 - test.level:
+            reason = (
+                f"Newcombe's interval excludes 0, Boschloo's exact test does not (p = {exact:.3f})"
+            )
+            return replace(decision, verdict="undecided", reason=reason)
+    return decision
+
+
+@decide_sample.register
+def _(test: TimeToEvent, sample: Sample) -> Decision:
+    assert isinstance(sample.data, Survival)
+    arms = sample.data
+    effect = f"difference of mean times up to {test.horizon:g}"
+    if (few := too_few(min(len(arms.times_a), len(arms.times_b)), effect)) is not None:
+        return few
+    a = stats.restricted_mean(arms.times_a, arms.events_a, test.horizon)
+    b = stats.restricted_mean(arms.times_b, arms.events_b, test.horizon)
+    interval = stats.restricted_mean_interval(a, b, test.level)
+    p_value = stats.restricted_mean_p_value(a, b, sample.bound)
+    decision = sided(interval, sample.bound, test.expect.side, p_value, effect)
+    p_rank = stats.log_rank_p_value(arms.times_a, arms.events_a, arms.times_b, arms.events_b)
+    if decision.verdict != "undecided" and p_rank > 1 - test.level:
+        reason = f"the interval decides, but the log-rank test does not (p = {p_rank:.3f})"
+        return replace(decision, verdict="undecided", reason=reason)
+    return decision
+
+
+@decide_sample.register
+def _(test: Proportion, sample: Sample) -> Decision:
+    assert isinstance(sample.data, Outcomes)
+    successes, n = int(sample.data.values.sum()), len(sample.data.values)
+    interval = stats.proportion_interval(successes, n, test.level)
+    p_value = stats.proportion_p_value(successes, n, sample.bound)
+    return sided(interval, sample.bound, test.expect.side, p_value, "proportion")
+
+
+@decide_sample.register
+def _(test: ClosedForm, sample: Sample) -> Decision:
+    assert isinstance(sample.data, Cases)
+    errors = relative_errors(sample.data, test.floor)
+    worst = int(errors.argmax())
+    verdict: Verdict = "supported" if errors[worst] <= test.tolerance else "contradicted"
+    comparison = "within" if verdict == "supported" else "beyond"
+    reason = f"{comparison} the tolerance {test.tolerance:g}; worst at {sample.units[worst]}"
+    return Decision(verdict, "largest relative error", _point(errors[worst], len(errors)), reason)
+
+
+def relative_errors(cases: Cases, floor: float) -> Floats:
+    """|measured - expected| / max(|expected|, floor), (n,); 0 where both are 0."""
+    difference = np.abs(cases.measured - cases.reference)
+    scale = np.maximum(np.abs(cases.reference), floor)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(difference == 0, 0.0, difference / scale)
+
+
+@decide_sample.register
+def _(test: Bound, sample: Sample) -> Decision:
+    assert isinstance(sample.data, Cases)
+    cases = sample.data
+    excess = cases.measured - cases.reference
+    violated = (excess if test.side == "below" else -excess) > test.tolerance
+    units = np.unique(cases.unit)
+    bad = len(np.unique(cases.unit[violated]))
+    interval = stats.proportion_interval(bad, len(units), test.level)
+    if test.max_rate == 0:
+        verdict: Verdict = "contradicted" if bad else "supported"
+        first = f"; first at {sample.units[int(violated.argmax())]}" if bad else ""
+        reason = f"{bad} of {len(units)} cases violate the bound{first}"
+        return Decision(verdict, "share of violations", interval, reason)
+    p_value = stats.proportion_p_value(bad, len(units), test.max_rate)
+    decision = sided(interval, test.max_rate, "below", p_value, "share of violations")
+    return replace(decision, reason=f"{bad} of {len(units)} units violate; {decision.reason}")
+
+
+@decide_sample.register
+def _(test: Arithmetic, sample: Sample) -> Decision:
+    assert isinstance(sample.data, Headline)
+    interval = headline_interval(test)
+    low, high = printed_interval(sample.data.printed)
+    fits = headline_fits(test, interval, low, high)
+    verdict: Verdict = "supported" if fits else "contradicted"
+    place = "agrees with" if fits else "disagrees with"
+    reason = f"the printed headline {sample.data.printed} {place} what its own numbers give"
+    return Decision(verdict, "headline from the printed numbers", interval, reason)
+
+
+def _point(value: float, n: int) -> Interval:
+    return Interval(float(value), float(value), float(value), 1.0, n)
