@@ -34,7 +34,7 @@ test: setup  ## style, types, import floors and the quick tests
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(RUN) -c "from importlinter.cli import lint_imports_command as lint; lint()" --no-logo
-	$(RUN) -m pytest $(PYTEST_ARGS)
+	$(RUN) -m pytest -n 2 $(PYTEST_ARGS)
 
 test-slow: setup  ## the tests that take minutes
 	$(RUN) -m pytest -m slow $(PYTEST_ARGS)

@@ -42,7 +42,8 @@ def median_seconds(command: list[str], folder: Path, repeats: int) -> float:
 
 def copy_without_papers(target: Path) -> None:
     """A git repository of the project's code without its papers."""
-    for name in ("common", ".dvc", "claimbook", "params.yaml", ".gitignore", ".dvcignore"):
+    names = ("common", ".dvc", "claimbook", "params.yaml", ".gitignore", ".dvcignore", "README.md")
+    for name in names:
         source = ROOT / name
         if source.is_dir():
             ignored = shutil.ignore_patterns("__pycache__", "cache", "tmp")

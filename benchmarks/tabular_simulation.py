@@ -22,7 +22,6 @@ from common.tabular.simulate import Simulator
 from common.tabular.ssp import SSP
 from common.tabular.streams import stream_key
 
-
 # Enough side by side to make numpy's overhead per call negligible, few enough for the cache.
 LOCKSTEP_EPISODES = 10_000
 
@@ -114,9 +113,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="of one repeat")
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
-    print(
-        "episodes/s   states  python loop  numpy lockstep  ours, 1 thread  2 threads  / python  / numpy"
-    )
+    print("episodes/s  states  python   numpy  ours, 1 thread  2 threads  / python  / numpy")
     for n_states in arguments.states:
         ssp = garnet(n_states, arguments.actions, arguments.length, seed=0)
         policy = np.zeros(n_states, dtype=np.int64)
@@ -125,7 +122,7 @@ def main() -> None:
         ways[2](1)  # compile
         rates = [rate(way, arguments.seconds, arguments.repeats) for way in ways]
         print(
-            f"{'':10} {n_states:8} {rates[0]:12.3g} {rates[1]:15.3g} {rates[2]:15.3g} "
+            f"{'':10} {n_states:7} {rates[0]:7.2g} {rates[1]:7.2g} {rates[2]:15.3g} "
             f"{rates[3]:10.3g} {rates[3] / rates[0]:8.0f}x {rates[3] / rates[1]:7.0f}x"
         )
 

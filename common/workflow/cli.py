@@ -200,8 +200,9 @@ def new_paper(
 ) -> None:
     """Make papers/<slug>/ as a working skeleton that passes the tests as it comes."""
     from common.workflow.scaffold import make_paper
+    from common.workflow.scoreboard import update_pages
 
-    for path in make_paper(slug):
+    for path in [*make_paper(slug), *update_pages()]:
         print(path)
     print(f"Next: dvc repro papers/{slug}/dvc.yaml, then edit the notebook and claims.yaml.")
 

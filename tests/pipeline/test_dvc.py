@@ -113,7 +113,6 @@ def test_a_new_paper_passes_as_it_comes(ran: Tree) -> None:
     printed = ran.ok(sys.executable, "-m", "ruff", "check", "papers")
     assert "All checks passed" in printed
     ran.ok("claimbook", "normalise", "--check")
-    ran.ok("claimbook", "scoreboard")
     ran.ok("claimbook", "scoreboard", "--check")
     assert "exists already" in ran.fails("claimbook", "new-paper", "toy")
     assert "no snake_case name" in ran.fails("claimbook", "new-paper", "My-Paper")

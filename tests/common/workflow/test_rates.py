@@ -149,7 +149,7 @@ def check(kind: str, n: int, experiments: int) -> None:
 
 @pytest.mark.parametrize("kind", NULLS)
 def test_false_support_stays_at_the_level(kind: str) -> None:
-    check(kind, 8, 300)
+    check(kind, 8, 200)
 
 
 @pytest.mark.slow

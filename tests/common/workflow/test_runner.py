@@ -134,6 +134,8 @@ def _start(tree: Tree) -> subprocess.Popen[str]:
         env=tree.environment,
         stderr=subprocess.PIPE,
         text=True,
+        # A test run in the background ignores interrupts, and its children would too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     for line in process.stderr:  # until the cell that sleeps
