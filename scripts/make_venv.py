@@ -329,15 +329,15 @@ def explain(log: str, venv: Path) -> str:
         "No space left on device": _disk_full(venv),
         "DO NOT MATCH THE HASHES": "A file differs from the lock, so it was not installed: a "
         "damaged download (pip cache purge), or a mirror that serves something else.",
-        "No matching distribution|Could not find a version": "The package index that pip uses does "
-        "not offer this version, or cannot be reached. Check the connection and `pip config list`.",
         "ConnectionError|NewConnection|Max retries|name resolution|ProxyError|timed out": "The "
         "package index cannot be reached. Check the connection and the proxy settings.",
+        "No matching distribution|Could not find a version": "The package index that pip uses does "
+        "not offer this version, or cannot be reached. Check the connection and `pip config list`.",
         "No module named (venv|ensurepip)|ensurepip is not available": "This Python cannot make "
         "environments. On Debian or Ubuntu: sudo apt install python3.11-venv",
     }
     meant = [text for pattern, text in causes.items() if re.search(pattern, log)]
-    tail = "\n".join(f"  | {line}" for line in log.strip().splitlines()[-15:])
+    tail = "\n".join(f"  | {line[:200]}" for line in log.strip().splitlines()[-15:])
     return "\n".join([tail, *(meant[:1] or ["The command failed."]), f"Whole log: {venv / LOG}"])
 
 

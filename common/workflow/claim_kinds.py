@@ -5,6 +5,7 @@ Only the form stands here; how each kind is decided stands in `common.workflow.j
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Annotated, Any, Literal, Union, get_args
 
 from pydantic import (
@@ -35,6 +36,8 @@ def _scalar(value: Any) -> Any:
 def _number_or_column(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("expected a number or the name of a column")
+    if not isinstance(value, str) and not isfinite(value):
+        raise ValueError(f"{value} is no number to compare with")
     return value if isinstance(value, str) else float(value)
 
 
@@ -46,6 +49,8 @@ Scalar = Annotated[bool | int | float | str, PlainValidator(_scalar)]
 NumberOrColumn = Annotated[float | str, PlainValidator(_number_or_column)]
 Columns = Annotated[tuple[str, ...], Strict(False), BeforeValidator(_as_list)]
 """One column, or a list of columns."""
+Unit = Annotated[Columns, Field(min_length=1)]
+"""The columns that name what was randomised."""
 Pair = Annotated[tuple[Scalar, Scalar], Strict(False)]
 
 
@@ -88,7 +93,7 @@ class PairedDifference(_Comparison):
     """The mean of the differences between two arms that share `pair_by`."""
 
     kind: Literal["paired_difference"]
-    pair_by: Columns
+    pair_by: Unit
     """The unit that was randomised and that both arms share, usually `seed`."""
     expect: Expect
 
@@ -97,7 +102,7 @@ class PairedRatio(_Comparison):
     """The geometric mean of the ratios of two arms that share `pair_by`; values positive."""
 
     kind: Literal["paired_ratio"]
-    pair_by: Columns
+    pair_by: Unit
     expect: Expect
 
 
@@ -105,7 +110,7 @@ class UnpairedDifference(_Comparison):
     """The difference of the means of two arms that share nothing (Welch)."""
 
     kind: Literal["unpaired_difference"]
-    per: Columns
+    per: Unit
     """The unit that was randomised: one value per unit."""
     expect: Expect
 
@@ -114,7 +119,7 @@ class Equivalence(_Comparison):
     """Two arms differ by less than `margin`, or by less than a factor 1 + `margin`."""
 
     kind: Literal["equivalence"]
-    pair_by: Columns
+    pair_by: Unit
     margin: float = Field(gt=0)
     scale: Literal["difference", "ratio"] = "difference"
 
@@ -125,7 +130,7 @@ class Ordering(Statistical):
     kind: Literal["ordering"]
     factor: str
     order: Annotated[tuple[Scalar, ...], Strict(False), Field(min_length=2)]
-    pair_by: Columns
+    pair_by: Unit
     expect: Expect
 
     @model_validator(mode="after")
@@ -139,7 +144,7 @@ class Proportion(Statistical):
     """The share of units whose metric is 1 (it is 0 or 1)."""
 
     kind: Literal["proportion"]
-    per: Columns
+    per: Unit
     expect: Expect
 
     @model_validator(mode="after")
@@ -154,7 +159,7 @@ class DifferenceOfProportions(_Comparison):
     """The share of units whose metric is 1 in the first arm minus that in the second."""
 
     kind: Literal["difference_of_proportions"]
-    per: Columns
+    per: Unit
     expect: Expect
 
 
@@ -162,7 +167,7 @@ class TimeToEvent(_Comparison):
     """The mean time to an event up to `horizon`, first arm minus second; the metric is the time."""
 
     kind: Literal["time_to_event"]
-    per: Columns
+    per: Unit
     event: str
     """Column: whether the event was seen (1) or observation ended before it (0)."""
     horizon: float = Field(gt=0)
@@ -175,7 +180,7 @@ class MonotoneTrend(Statistical):
 
     kind: Literal["monotone_trend"]
     x: str
-    per: Columns
+    per: Unit
     statistic: Literal["kendall", "slope"] = "kendall"
     expect: Expect
 
@@ -185,7 +190,7 @@ class Exponent(Statistical):
 
     kind: Literal["exponent"]
     x: str
-    per: Columns
+    per: Unit
     range: Annotated[tuple[float | None, float | None], Strict(False)]
 
     @model_validator(mode="after")

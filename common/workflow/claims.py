@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from datetime import date
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -36,7 +37,7 @@ LAST = "last"
 def _missing(value: Any) -> Any:
     if value in ("undecided", "failure"):
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value):
         return float(value)
     raise ValueError("expected `undecided`, `failure` or the number that a missing value counts as")
 
@@ -117,6 +118,10 @@ class Claim(Model):
                 raise ValueError("an arithmetic claim has no `measure`: it uses printed numbers")
         elif self.measure is None:
             raise ValueError(f"`measure` is missing: {kind} is decided from measurements")
+        elif kind in ("proportion", "difference_of_proportions") and (
+            self.measure.missing not in ("undecided", "failure", 0.0, 1.0)
+        ):
+            raise ValueError(f"`missing` of a {kind} is undecided, failure, 0 or 1")
         elif self.measure.missing == "failure" and not isinstance(self.test, WITH_EVENTS):
             raise ValueError(
                 f"`missing: failure` means nothing for {kind}: "
@@ -143,6 +148,8 @@ class Claims(Model):
     schema_version: Literal[1] = Field(alias="schema")
     paper: Paper
     claims: Annotated[dict[ClaimId, Claim], Field(min_length=1)]
+    retired: dict[ClaimId, str] = {}
+    """Claims that had a verdict and were taken back, with the reason."""
     _source: YamlSource = PrivateAttr()
 
     @property

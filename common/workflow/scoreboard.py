@@ -135,7 +135,10 @@ def _profile_block(paper: Paper, profile: str) -> str:
         for name, claim in verdicts["claims"].items()
         for entry in claim["history"]
     ]
-    return "\n".join([*lines, "", *sentences, *history])
+    retired = [
+        f"* **{name}** was taken back: {reason}" for name, reason in verdicts["retired"].items()
+    ]
+    return "\n".join([*lines, "", *sentences, *history, *retired])
 
 
 def _verdict(claim: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from common.workflow.claim_kinds import Arithmetic, Bound, ClosedForm, Measured
+from common.workflow.claim_kinds import Arithmetic, Bound, ClosedForm, Measured, TimeToEvent
 from common.workflow.claims import LAST, Claim, Claims
 from common.workflow.errors import ClaimbookError, did_you_mean
 
@@ -139,6 +139,11 @@ def rows_of(claim: Claim, table: Table) -> Rows:
             )
     frame = _filtered(table.frame, measure.where, test)
     frame = frame.assign(**{measure.metric: _numbers(frame, measure.metric)})
+    for keys, column in _columns(claim):
+        if keys[-1] in ("event", "expected", "limit"):
+            _numbers(frame, column, keys)
+    if isinstance(test, TimeToEvent):
+        _check_flags(frame, test.event)
     groups = tuple(_groups(frame, test.for_each))
     return Rows(groups, table.seeds, table.folders)
 
@@ -207,16 +212,25 @@ def matches(column: pd.Series, value: Any) -> pd.Series:
     return column.astype(str) == str(value)
 
 
-def _numbers(frame: pd.DataFrame, metric: str) -> pd.Series:
-    """The metric as floats; infinite values count as missing."""
+def _numbers(
+    frame: pd.DataFrame, column: str, keys: tuple[str, ...] = ("measure", "metric")
+) -> pd.Series:
+    """The column as floats; infinite values count as missing."""
     try:
-        values = frame[metric].astype(float)
+        values = frame[column].astype(float)
     except (TypeError, ValueError):
-        example = next(value for value in frame[metric] if isinstance(value, str))
+        example = next(value for value in frame[column] if isinstance(value, str))
         raise SelectionError(
-            ("measure", "metric"), f"column {metric!r} holds {example!r}, which is no number"
+            keys, f"column {column!r} holds {example!r}, which is no number"
         ) from None
     return values.where(np.isfinite(values))
+
+
+def _check_flags(frame: pd.DataFrame, column: str) -> None:
+    if odd := sorted(set(frame[column].dropna().astype(float)) - {0.0, 1.0}):
+        raise SelectionError(
+            ("test", "event"), f"column {column!r} should hold 0 or 1, but has {odd[0]:g}"
+        )
 
 
 def _groups(

@@ -131,6 +131,10 @@ def test_reproduce_compares_with_what_is_committed(toy: Tree) -> None:
     printed = toy.ok("claimbook", "reproduce", "toy", "--profile", "cpu")
     assert "identical: every measurement and verdict, to the bit" in printed
     assert "C1" in printed
+    toy.edit("papers/toy/claims.yaml", "[-0.55, -0.45]", "[-0.9, -0.1]")
+    printed = toy.fails("claimbook", "judge", "toy", "--profile", "cpu")
+    assert "the test or measure of C1 changed after results existed" in printed
+    toy.edit("papers/toy/claims.yaml", "[-0.9, -0.1]", "[-0.55, -0.45]")
     toy.edit(f"{RESULTS}/cpu/verdicts.json", '"verdict": "supported"', '"verdict": "undecided"')
     toy.commit()
     assert "DIFFERENT" in toy.fails("claimbook", "reproduce", "toy", "--profile", "cpu")

@@ -166,8 +166,17 @@ def _two_arms(
         pairs = zip(units, where, strict=True)
         arms.append(np.array([fill(found[unit], worst, at) for unit, at in pairs]))
         labels += where
-    varies = not all(is_constant(arm) for arm in arms)
+    fill.obstacles += _empty_arms(test.factor, test.compare, arms)
+    # All successes in one arm and none in the other is a result, no sign of an unused seed.
+    counts = isinstance(test, DifferenceOfProportions)
+    varies = counts or bool(fill.obstacles) or not all(is_constant(arm) for arm in arms)
     return fill.sample(Arms(*arms), labels, rows.bound(test.expect.bound), varies)
+
+
+def _empty_arms(factor: str, levels: tuple[Any, Any], arms: list[Floats]) -> list[str]:
+    """An obstacle for each arm of which this group has no row."""
+    pairs = zip(levels, arms, strict=True)
+    return [f"no row for {factor} = {level}" for level, arm in pairs if not len(arm)]
 
 
 @_build.register
@@ -192,7 +201,8 @@ def _(test: TimeToEvent, rows: GroupRows) -> list[Sample]:
         pairs = zip(units, where, strict=True)
         arms += [np.array([fill(times[unit], worst[0], at) for unit, at in pairs]), np.array(flags)]
         labels += where
-    varies = not (is_constant(arms[0]) and is_constant(arms[2]))
+    fill.obstacles += _empty_arms(test.factor, test.compare, arms[::2])
+    varies = bool(fill.obstacles) or not (is_constant(arms[0]) and is_constant(arms[2]))
     return [fill.sample(Survival(*arms), labels, rows.bound(test.expect.bound), varies)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import isnan
 
 import numpy as np
 
@@ -122,6 +123,9 @@ def _(test: Bound, sample: Sample) -> Decision:
 def _(test: Arithmetic, sample: Sample) -> Decision:
     assert isinstance(sample.data, Headline)
     interval = headline_interval(test)
+    if isnan(interval.low):
+        reason = f"`{test.expression}` has no value for some of what the printed numbers may be"
+        return Decision("undecided", "headline from the printed numbers", None, reason)
     low, high = printed_interval(sample.data.printed)
     fits = headline_fits(test, interval, low, high)
     verdict: Verdict = "supported" if fits else "contradicted"

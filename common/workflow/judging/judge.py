@@ -63,6 +63,7 @@ def judge(
         "paper": claims.paper.model_dump(mode="json", include={"arxiv", "version", "title"}),
         "profile": profile,
         "claims": verdicts,
+        "retired": claims.retired,
     }
 
 
@@ -179,9 +180,17 @@ def check_history(claims: Claims, earlier: Mapping[str, Any]) -> None:
     problems = []
     for claim_id, before in earlier.get("claims", {}).items():
         claim = claims.claims.get(claim_id)
-        if claim is None or before["hash"] == claim.hash:
+        if before.get("verdict") == NOT_RUN or claim_id in claims.retired:
             continue
-        if before["hash"] not in {entry.replaces for entry in claim.history}:
+        if claim is None:
+            problems.append(
+                f"{claims.place(claim_id)}: {claim_id} was judged {before['verdict']} and is gone. "
+                "A claim with a verdict is not dropped silently; put it back, or say why:\n"
+                f"retired:\n  {claim_id}: ..."
+            )
+        elif before["hash"] != claim.hash and (
+            not claim.history or claim.history[-1].replaces != before["hash"]
+        ):
             problems.append(
                 f"{claims.place(claim_id, ('history',))}: the test or measure of {claim_id} "
                 "changed after results existed. Say why, and run on fresh seeds:\n"

@@ -33,9 +33,6 @@ from common.workflow.judging.decision import (
 )
 from common.workflow.judging.samples import Arms, Paired, Sample, Slopes
 
-FEWEST_FLIPS = 6
-"""From here on the exact sign-flip test can reject at 5 %, and has to agree."""
-
 RANDOM_FLIPS = 2_000
 """Sign flips behind the fragility of more than 10 units."""
 
@@ -72,7 +69,7 @@ def _mean(values: Floats, bound: float, side: Side, level: float, effect: str) -
     interval = stats.mean_interval(values, level)
     verdict = side_verdict(interval, bound, side)
     reason = where(interval, bound)
-    if verdict != "undecided" and len(values) >= FEWEST_FLIPS:
+    if verdict != "undecided" and flips_can_reject(len(values), level):
         p_flip = float(stats.sign_flip_p_value(values, bound))
         if p_flip > 1 - level:
             verdict = "undecided"
@@ -92,6 +89,11 @@ def _mean(values: Floats, bound: float, side: Side, level: float, effect: str) -
     return decision
 
 
+def flips_can_reject(n: int, level: float) -> bool:
+    """Whether the smallest p-value of the exact sign-flip test is low enough: 5 % from n = 6."""
+    return 2.0 ** (1 - n) <= 1 - level
+
+
 def flip_share(excess: Floats, side: Side, level: float) -> float:
     """The share of sign flips of `excess` (n,) that would still be supported.
 
@@ -108,7 +110,7 @@ def flip_share(excess: Floats, side: Side, level: float) -> float:
     from scipy.stats import t
 
     supported = means > t.ppf((1 + level) / 2, n - 1) * sds / np.sqrt(n)
-    if n >= FEWEST_FLIPS and supported.any():
+    if flips_can_reject(n, level) and supported.any():
         # All flips share one reference distribution of |mean|: that of random signs.
         reference = np.sort(np.abs(means))
         tail = 1 - np.searchsorted(reference, np.abs(means) * (1 - 1e-12)) / len(reference)

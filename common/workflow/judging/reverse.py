@@ -94,11 +94,14 @@ def _(test: MonotoneTrend, sample: Sample) -> Sample:
 
 @reverse.register
 def _(test: Exponent, sample: Sample) -> Sample:
-    """Reflected about the nearer end of the range."""
+    """Reflected about the nearer end of the range; what lies far outside is put in its middle."""
     assert isinstance(sample.data, Slopes)
     values = sample.data.values
     ends = [end for end in test.range if end is not None]
-    nearer = min(ends, key=lambda end: abs(end - values.mean()))
+    mean = float(values.mean())
+    if len(ends) == 2 and not ends[0] <= mean <= ends[1]:
+        return replace(sample, data=Slopes(values - mean + sum(ends) / 2))
+    nearer = min(ends, key=lambda end: abs(end - mean))
     return replace(sample, data=Slopes(2 * nearer - values))
 
 
@@ -124,10 +127,23 @@ def _(test: DifferenceOfProportions, sample: Sample) -> Sample:
 
 @reverse.register
 def _(test: TimeToEvent, sample: Sample) -> Sample:
+    """The arms change places; where the bound does not mind, one dies at once, the other never."""
     assert isinstance(sample.data, Survival)
     arms = sample.data
-    swapped = Survival(arms.times_b, arms.events_b, arms.times_a, arms.events_a)
-    return replace(sample, data=swapped)
+    above = test.expect.side == "above"
+    difference = (
+        stats.restricted_mean(arms.times_a, arms.events_a, test.horizon).estimate
+        - stats.restricted_mean(arms.times_b, arms.events_b, test.horizon).estimate
+    )
+    holds = (difference > sample.bound) == above
+    if ((-difference > sample.bound) == above) != holds:
+        swapped = Survival(arms.times_b, arms.events_b, arms.times_a, arms.events_a)
+        return replace(sample, data=swapped)
+    a_lives = above != holds
+    ends = []
+    for times, lives in ((arms.times_a, a_lives), (arms.times_b, not a_lives)):
+        ends += [np.full_like(times, test.horizon * lives), np.full_like(times, not lives)]
+    return replace(sample, data=Survival(*ends))
 
 
 @reverse.register
@@ -162,7 +178,8 @@ def _(test: Bound, sample: Sample) -> Sample:
     cases = sample.data
     sign = 1 if test.side == "below" else -1
     excess = (cases.measured - cases.reference) * sign
-    if (excess > test.tolerance).mean() > test.max_rate:
+    bad = np.unique(cases.unit[excess > test.tolerance])
+    if len(bad) / len(np.unique(cases.unit)) > test.max_rate:
         beyond = -np.abs(excess)
     else:
         scale = np.maximum(1.0, np.abs(cases.reference))
