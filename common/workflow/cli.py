@@ -35,13 +35,19 @@ def main() -> None:
     except ClaimbookError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        sys.exit(1)
+    except OSError as error:  # full disk, read-only folder: nothing to debug
+        print(f"error: {error.strerror}: {error.filename or 'no file named'}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted: nothing half-written was left behind.", file=sys.stderr)
         sys.exit(130)
 
 
 def _profile(given: str | None) -> str:
-    from common.workflow.project import check_profile, current_profile
+    from common.workflow.parameters import current_profile
+    from common.workflow.project import check_profile
 
     return check_profile(given) if given else current_profile()
 

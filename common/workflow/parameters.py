@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.workflow.errors import ClaimbookError, did_you_mean
-from common.workflow.project import PROFILES, paper_of, relative
+from common.workflow.project import PROFILES, ROOT, check_profile, paper_of, relative
 from common.workflow.yaml_source import load_yaml, plain
 
 _TYPES = {kind.__name__: kind for kind in (bool, int, float, str, list, dict, tuple)} | {
@@ -29,6 +29,14 @@ class Declared:
     name: str
     annotation: str
     default: Any
+
+
+def current_profile() -> str:
+    """The profile that the root `params.yaml` chooses."""
+    document = load_yaml(ROOT / "params.yaml").data
+    if not isinstance(document, dict) or "profile" not in document:
+        raise ClaimbookError("params.yaml: the key `profile` is missing; write `profile: cpu`.")
+    return check_profile(str(document["profile"]))
 
 
 def declared_parameters(notebook: Path) -> dict[str, Declared]:

@@ -94,16 +94,6 @@ def check_profile(profile: str) -> str:
     return profile
 
 
-def current_profile() -> str:
-    """The profile that the root `params.yaml` chooses."""
-    from common.workflow.yaml_source import load_yaml
-
-    document = load_yaml(ROOT / "params.yaml").data
-    if not isinstance(document, dict) or "profile" not in document:
-        raise ClaimbookError("params.yaml: the key `profile` is missing; write `profile: cpu`.")
-    return check_profile(str(document["profile"]))
-
-
 def paper_of(notebook: Path) -> Paper:
     """The paper that a notebook of this checkout belongs to.
 

@@ -111,8 +111,10 @@ def _(test: Bound, sample: Sample) -> Decision:
     interval = stats.proportion_interval(bad, len(units), test.level)
     if test.max_rate == 0:
         verdict: Verdict = "contradicted" if bad else "supported"
-        first = f"; first at {sample.units[int(violated.argmax())]}" if bad else ""
-        reason = f"{bad} of {len(units)} cases violate the bound{first}"
+        reason = "no case violates the bound"
+        if bad:
+            first = sample.units[int(violated.argmax())]
+            reason = f"{bad} of {len(units)} violate the bound, first at {first}"
         return Decision(verdict, "share of violations", interval, reason)
     p_value = stats.proportion_p_value(bad, len(units), test.max_rate)
     decision = sided(interval, test.max_rate, "below", p_value, "share of violations")

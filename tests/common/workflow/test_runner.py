@@ -207,3 +207,15 @@ def test_an_arm_of_a_matrix_has_its_own_folder(toy: Tree) -> None:
     assert inputs["arm"] == {"repetitions": "50"}
     assert inputs["parameters"]["repetitions"] == 50
     assert "did you mean 'repetitions'" in toy.fails(*RUN, "--arm", "repetition=50")
+
+
+def test_a_full_disk_gets_a_message_and_leaves_no_result(toy: Tree) -> None:
+    toy.edit_cell(NOTEBOOK, "run", "open('/dev/full', 'w').write('x' * 100_000)")
+    assert "No space left on device" in toy.fails(*RUN)
+    assert toy.contents(RESULTS) == {}
+
+
+def test_a_place_that_cannot_be_written_gets_a_message(toy: Tree) -> None:
+    (toy.root / "papers/toy/results").write_text("a file where a folder should be")
+    printed = toy.fails(*RUN)
+    assert printed.startswith("error: ") and "papers/toy/results" in printed
