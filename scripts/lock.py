@@ -119,6 +119,7 @@ def _uv(*arguments: str, folder: str) -> str:
     """Run uv without the machine's settings: a second source of torch would change its version."""
     foreign = ("UV_FIND_LINKS", "UV_EXTRA_INDEX_URL", "UV_INDEX", "UV_TORCH_BACKEND", "VIRTUAL_ENV")
     environment = {key: value for key, value in os.environ.items() if key not in foreign}
+    environment["TMPDIR"] = folder  # uv leaves lock files of its own in there
     command = [sys.executable, "-m", "uv", "--no-config", *arguments]
     done = subprocess.run(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=False

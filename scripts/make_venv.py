@@ -32,6 +32,7 @@ CUDA_LOCK = "requirements-cuda.lock"
 STAMP = "claimbook-stamp"
 UNFINISHED = "claimbook-unfinished"
 LOG = "claimbook-setup.log"
+SCRATCH = "claimbook-tmp"
 PIN = re.compile(r"^([A-Za-z0-9._-]+)==", re.MULTILINE)
 PROGRESS_EVERY = 50
 
@@ -187,6 +188,7 @@ def _temporary(venv: Path, name: str, text: str) -> Iterator[Path]:
 
 def _finish(root: Path, venv: Path) -> None:
     """Write the stamp at once, then take the mark away."""
+    shutil.rmtree(venv / SCRATCH, ignore_errors=True)
     temporary = venv / (STAMP + ".tmp")
     temporary.write_text(fingerprint(root, venv) + "\n", "ascii")
     temporary.replace(venv / STAMP)
@@ -281,8 +283,11 @@ def logged(venv: Path, lock: int) -> Command:
     """A runner of commands that writes all they say to a log, and explains their failures."""
     unwanted = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PYTHONHOME", "PYTHONPATH")
     environment = {key: value for key, value in os.environ.items() if key not in unwanted}
+    # A killed pip leaves its unpacked wheels behind, up to gigabytes: here they go with the rest.
+    environment["TMPDIR"] = str(venv / SCRATCH)
 
     def run(command: list[str]) -> None:
+        (venv / SCRATCH).mkdir(exist_ok=True)
         with open(venv / LOG, "a+", buffering=1, encoding="utf-8") as log:
             start = log.tell()
             log.write(f"$ {' '.join(command)}\n")
@@ -344,7 +349,7 @@ def explain(log: str, venv: Path) -> str:
 def _disk_full(venv: Path) -> str:
     return (
         f"The disk is full. The environment takes about 2 GB in {venv}, some 7 GB with CUDA, and "
-        "pip as much again for a moment in TMPDIR and in its cache."
+        "pip as much again for a moment, there and in its cache."
     )
 
 

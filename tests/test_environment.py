@@ -168,6 +168,15 @@ def test_ruff_mypy_and_the_set_up_agree_on_the_python() -> None:
     assert "PYTHON ?= python3.11\n" in (ROOT / "Makefile").read_text("utf-8")
 
 
+@pytest.mark.parametrize("top", ["common", "papers"])
+def test_the_linter_of_imports_sees_every_module(top: str) -> None:
+    no_code = {"results", "template", "jupyter"}  # code to be copied, and Jupyter's settings
+    modules = (ROOT / top).rglob("*.py")
+    folders = {path.parent for path in modules if not no_code & set(path.parts)}
+    blind = [str(f.relative_to(ROOT)) for f in folders if not (f / "__init__.py").exists()]
+    assert not blind, "without an __init__.py these escape the contracts in pyproject.toml"
+
+
 # --------------------------------------------------------------------------------- the lock script
 
 
