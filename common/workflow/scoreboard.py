@@ -85,7 +85,8 @@ def scoreboard(papers: list[Paper]) -> str:
         LEGEND,
     ]
     for paper in papers:
-        parts += [f"## [{_title(paper)}](papers/{paper.slug}/README.md)", claims_block(paper)]
+        folder = f"papers/{paper.slug}/"
+        parts += [f"## [{_title(paper)}]({folder}README.md)", claims_block(paper, folder)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -107,19 +108,27 @@ def summary_table(papers: list[Paper]) -> str:
     return "\n".join(lines)
 
 
-def claims_block(paper: Paper) -> str:
-    """The claims of one paper with their verdicts, one table per judged profile."""
+def claims_block(paper: Paper, folder: str = "") -> str:
+    """The claims of one paper with their verdicts, one table per judged profile.
+
+    Args:
+        paper: whose claims.
+        folder: how links on the page lead to the paper's folder.
+    """
     profiles = _judged_profiles(paper)
     if not profiles:
         return "*Not judged yet: `dvc repro " + relative(paper.pipeline_file) + "`.*"
-    return "\n\n".join(_profile_block(paper, profile) for profile in profiles)
+    return "\n\n".join(_profile_block(paper, profile, folder) for profile in profiles)
 
 
-def _profile_block(paper: Paper, profile: str) -> str:
+def _profile_block(paper: Paper, profile: str, folder: str) -> str:
+    results = f"{folder}results/{profile}"
     verdicts = read_verdicts(paper, profile)
     assert verdicts is not None
     lines = [
-        f"Profile **{profile}**, results {_freshness(paper, profile)}:",
+        f"Profile **{profile}**, results {_freshness(paper, profile)} "
+        f"([tables, figures and executed notebooks]({results}), "
+        f"[when, where and by which command]({results}/provenance)):",
         "",
         "| claim | the paper | ours | verdict | measured on |",
         "|---|---|---|---|---|",
