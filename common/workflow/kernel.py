@@ -18,6 +18,7 @@ from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import run_sync
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, NotebookExecutionManager, papermill_engines
+from papermill.exceptions import PapermillExecutionError as PapermillExecutionError
 
 from common.workflow.errors import ClaimbookError
 
@@ -141,7 +142,7 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any], **options:
     """Run papermill with this engine; see `ClaimbookEngine` for the options.
 
     Raises:
-        papermill.PapermillExecutionError: a cell raised; `output` holds all up to there.
+        PapermillExecutionError: a cell raised; `output` holds all up to there.
     """
     import papermill
 

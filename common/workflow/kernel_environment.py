@@ -33,7 +33,6 @@ def kernel_environment(
     fixed = {f"{library}_NUM_THREADS": threads for library in libraries} | {
         "CLAIMBOOK_CHECKPOINTS": str(checkpoints),
         "CLAIMBOOK_OUTPUT": str(output),
-        "CLAIMBOOK_PROFILE": profile,
         "PYTHONPATH": str(root),
         "PYTHONHASHSEED": "0",
         "PYTHONUNBUFFERED": "1",

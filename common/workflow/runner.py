@@ -108,9 +108,7 @@ def _staging(final: Path) -> Iterator[Path]:
 
 
 def _execute(notebook: Path, staging: Path, inputs: dict[str, Any], time_limit: float) -> None:
-    import papermill
-
-    from common.workflow.kernel import TimeLimitError, execute
+    from common.workflow.kernel import PapermillExecutionError, TimeLimitError, execute
 
     profile, name = inputs["profile"], staging.name.partition("-")[2]
     executed = staging / notebook.name
@@ -128,7 +126,7 @@ def _execute(notebook: Path, staging: Path, inputs: dict[str, Any], time_limit: 
             working_folder=str(notebook.parent),
             start_timeout=60,
         )
-    except papermill.PapermillExecutionError as error:
+    except PapermillExecutionError as error:
         kept = _keep_partial(executed, notebook, profile)
         raise ClaimbookError(_failed_cell(error, notebook, kept)) from None
     except ClaimbookError as error:

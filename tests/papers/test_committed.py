@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from common.workflow.claim_kinds import PairedRatio
 from common.workflow.claims import load_claims
 from common.workflow.judging.decisions import decide
 from common.workflow.judging.judge import combine, evidence
-from common.workflow.judging.reverse import reverse, strengthened
+from common.workflow.judging.reverse import reverse_all, strengthened
 from common.workflow.judging.samples import Paired, Slopes
 from common.workflow.notebook_form import source_notebooks
 from common.workflow.project import COMMITTED_PROFILES, ROOT, Paper, all_papers, relative
@@ -53,7 +54,7 @@ def test_a_decided_claim_could_have_come_out_the_other_way(
     test = claims.claim(name).test
     samples = evidence(claims, name, paper.folder / "results", profile).samples
     before = combine([decide(test, sample) for sample in samples]).verdict
-    after = [decide(test, reverse(test, sample)).verdict for sample in samples]
+    after = [decide(test, sample).verdict for sample in reverse_all(test, samples)]
     if before == "supported":
         assert set(after) == {"contradicted"}
     else:
@@ -61,7 +62,8 @@ def test_a_decided_claim_could_have_come_out_the_other_way(
     for sample in samples:
         expect = getattr(test, "expect", None)
         if expect is not None and isinstance(sample.data, Paired | Slopes):
-            strong = strengthened(sample, sample.bound, expect.side == "above", 0.95)
+            ratio = isinstance(test, PairedRatio)
+            strong = strengthened(sample, sample.bound, expect.side == "above", 0.95, ratio)
             assert decide(test, strong).verdict == "supported"
 
 

@@ -138,3 +138,28 @@ def test_reproduce_compares_with_what_is_committed(toy: Tree) -> None:
     toy.edit(f"{RESULTS}/cpu/verdicts.json", '"verdict": "supported"', '"verdict": "undecided"')
     toy.commit()
     assert "DIFFERENT" in toy.fails("claimbook", "reproduce", "toy", "--profile", "cpu")
+
+
+def test_the_arms_of_a_matrix_write_parts_of_one_table(toy: Tree) -> None:
+    toy.edit("params.yaml", "profile: cpu", "profile: smoke")
+    toy.edit(
+        PIPELINE, "  01_measure:\n", "  01_measure:\n    matrix:\n      repetitions: [50, 100]\n"
+    )
+    run = "papers/toy/01_measure.ipynb --profile ${profile}"
+    toy.edit(PIPELINE, run, f"{run} --arm repetitions=${{item.repetitions}}")
+    folder = "papers/toy/results/${profile}/01_measure"
+    toy.edit(PIPELINE, f"- {folder}:", f"- {folder}@${{item.repetitions}}:")
+    toy.edit(PIPELINE, f"- {folder}\n", f"- {folder}@50\n      - {folder}@100\n")
+    toy.edit(PIPELINE, "01_measure/errors.csv", "01_measure@50/errors.csv")
+    toy.edit(NOTEBOOK, r"\"sample_size\": n", r"\"sample_size\": n, \"repetitions\": repetitions")
+    toy.edit(
+        NOTEBOOK, r"\"seed\", \"sample_size\"]", r"\"seed\", \"sample_size\", \"repetitions\"]"
+    )
+    toy.edit("papers/toy/claims.yaml", "per: seed", "per: seed\n      for_each: repetitions")
+    toy.ok("dvc", "repro", PIPELINE)
+    printed = toy.ok("claimbook", "explain", "toy/C1", "--profile", "smoke")
+    assert "30 of table `errors` (01_measure@100, 01_measure@50)" in printed
+    assert "repetitions = 50: " in printed and "repetitions = 100: " in printed
+    lines = toy.ok("claimbook", "status", "toy", "--profile", "smoke")
+    assert lines.count("up to date") == 3
+    assert stages_run(toy.ok("dvc", "repro", PIPELINE)) == ["closure"]

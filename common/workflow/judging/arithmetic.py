@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from itertools import product
-from math import isfinite, nan
+from math import nan
 
 import numpy as np
 
@@ -39,20 +39,13 @@ def headline_interval(test: Arithmetic) -> Interval:
     for printed in test.numbers.values():
         low, high = printed_interval(printed)
         points.append(sorted({low, (low + high) / 2, high}) if len(names) <= 8 else [low, high])
-    values = [_value(test, dict(zip(names, point, strict=True))) for point in product(*points)]
-    middle = {name: float(Decimal(printed)) for name, printed in test.numbers.items()}
-    ends = np.array(values)
-    return Interval(_value(test, middle), float(ends.min()), float(ends.max()), 1.0, len(names))
-
-
-def _value(test: Arithmetic, numbers: dict[str, float]) -> float:
-    """The expression's value, NaN where it has none (a division by zero, a root of -1)."""
-    try:
-        with np.errstate(all="ignore"):
-            value = float(evaluate(test.expression, numbers))
-    except (ZeroDivisionError, OverflowError, TypeError):
-        return nan
-    return value if isfinite(value) else nan
+    middle = [float(Decimal(printed)) for printed in test.numbers.values()]
+    columns = np.array([middle, *product(*points)]).T  # as arrays: 2^16 points in 0.1 s, not 8 s
+    with np.errstate(all="ignore"):
+        values = evaluate(test.expression, dict(zip(names, columns, strict=True)))
+    if not np.isfinite(values).all():
+        return Interval(nan, nan, nan, 1.0, len(names))
+    return Interval(float(values[0]), float(values.min()), float(values.max()), 1.0, len(names))
 
 
 def headline_fits(test: Arithmetic, interval: Interval, low: float, high: float) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import singledispatch
+from math import ceil
 from typing import Any, Literal
 
 from common import stats
@@ -98,6 +99,10 @@ def range_reason(verdict: Verdict, low: float, high: float) -> str:
 def sided(interval: Interval, bound: float, side: Side, p_value: float, effect: str) -> Decision:
     """The decision of an interval against `bound`, with what it could have detected."""
     verdict = side_verdict(interval, bound, side)
-    detectable = stats.detectable_effect(interval) if verdict == "undecided" else None
-    reason = where(interval, bound)
-    return Decision(verdict, effect, interval, reason, p_value, detectable=detectable)
+    decision = Decision(verdict, effect, interval, where(interval, bound), p_value)
+    if verdict != "undecided":
+        return decision
+    detectable, distance = stats.detectable_effect(interval), abs(interval.estimate - bound)
+    # An interval narrows with the root of n; a distance of 0 no n would find.
+    needed = ceil(interval.n * (detectable / distance) ** 2) if distance else None
+    return replace(decision, detectable=detectable, needed_n=needed)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common import stats
-from common.workflow.claim_kinds import Arithmetic
+from common.workflow.claim_kinds import Arithmetic, Bound, ClosedForm
 from common.workflow.claims import Claim, Claims
 from common.workflow.errors import ClaimbookError
 from common.workflow.judging.building import build_samples
@@ -90,7 +90,15 @@ def combine(decisions: list[Decision]) -> Decision:
     The numbers of the group that is farthest from support stand for the claim.
     """
     order: tuple[Verdict, ...] = ("contradicted", "undecided", "supported")
-    weakest = min(decisions, key=lambda one: (order.index(one.verdict), -(one.p_value or 0.0)))
+
+    def strength(one: Decision) -> tuple[int, float, float]:
+        """Against the claim, a small p-value and a large error or share of violations weigh."""
+        p_value = one.p_value or 0.0
+        error = one.interval.estimate if one.interval and one.p_value is None else 0.0
+        sign = 1 if one.verdict == "contradicted" else -1
+        return order.index(one.verdict), sign * p_value, -error
+
+    weakest = min(decisions, key=strength)
     fragilities = [one.fragility for one in decisions if one.fragility is not None]
     return replace(
         weakest,
@@ -158,8 +166,8 @@ def _finite(value: float) -> float | None:
 def _paper_value(claim: Claim, decision: Decision) -> dict[str, Any] | None:
     """How ours compares in size with the number that the paper prints."""
     theirs, ours = claim.source.value, decision.interval
-    if theirs is None or ours is None:
-        return None
+    if theirs is None or ours is None or isinstance(claim.test, ClosedForm | Bound):
+        return None  # their effect is an error or a rate, which the paper's number is not
     return {
         "paper": theirs,
         "ours": _finite(ours.estimate),
@@ -196,7 +204,7 @@ def check_history(claims: Claims, earlier: Mapping[str, Any]) -> None:
                 "changed after results existed. Say why, and run on fresh seeds:\n"
                 "    history:\n"
                 "      - date: YYYY-MM-DD\n"
-                f"        replaces: {before['hash']}\n"
+                f'        replaces: "{before["hash"]}"\n'
                 f"        seeds: {before.get('seeds', [])}\n"
                 "        reason: ..."
             )
@@ -215,7 +223,11 @@ def _seed_marks(claim: Claim, seeds: list[int]) -> list[str]:
 
 def _mark_multiplicity(claims: Claims, verdicts: dict[str, Any]) -> None:
     """Add Holm's p-values over the paper's claims, and mark what only holds without them."""
-    tested = [name for name, one in verdicts.items() if one.get("p_value") is not None]
+    tested = [
+        name
+        for name, one in verdicts.items()
+        if one.get("p_value") is not None and one["verdict"] != NOT_DECIDABLE
+    ]
     adjusted = stats.holm([verdicts[name]["p_value"] for name in tested])
     for name, p_value in zip(tested, adjusted, strict=True):
         level = getattr(claims.claims[name].test, "level", 0.95)

@@ -51,7 +51,9 @@ def _(test: PairedRatio, sample: Sample) -> Decision:
     logs = np.log(sample.data.a / sample.data.b)
     if sample.bound <= 0:
         return Decision("undecided", "ratio", None, "the bound of a ratio has to be positive")
-    decision = _mean(logs, log(sample.bound), test.expect.side, test.level, "geometric mean ratio")
+    decision = _mean(
+        logs, log(sample.bound), test.expect.side, test.level, "geometric mean ratio", sample.bound
+    )
     return _exponentiated(decision, sample.bound)
 
 
@@ -62,20 +64,22 @@ def _(test: MonotoneTrend, sample: Sample) -> Decision:
     return _mean(sample.data.values, sample.bound, test.expect.side, test.level, name)
 
 
-def _mean(values: Floats, bound: float, side: Side, level: float, effect: str) -> Decision:
-    """The t interval of a mean against `bound`, with the sign-flip test as a second opinion."""
+def _mean(
+    values: Floats, bound: float, side: Side, level: float, effect: str, shown: float | None = None
+) -> Decision:
+    """The t interval of a mean against `bound`, with the sign-flip test as a second opinion.
+
+    `shown` is the bound as a reader knows it, when `values` are logarithms.
+    """
     if (few := too_few(len(values), effect)) is not None:
         return few
     interval = stats.mean_interval(values, level)
     verdict = side_verdict(interval, bound, side)
     reason = where(interval, bound)
-    if verdict != "undecided" and flips_can_reject(len(values), level):
-        p_flip = float(stats.sign_flip_p_value(values, bound))
-        if p_flip > 1 - level:
-            verdict = "undecided"
-            reason = (
-                f"the t interval excludes {bound:g}, the sign-flip test does not (p = {p_flip:.3f})"
-            )
+    if verdict != "undecided" and (p_flip := _disagreeing_flips(values, bound, level)):
+        verdict = "undecided"
+        edge = bound if shown is None else shown
+        reason = f"the t interval excludes {edge:g}, the sign-flip test does not (p = {p_flip:.3f})"
     decision = Decision(verdict, effect, interval, reason, stats.mean_p_value(values, bound))
     if verdict == "undecided":
         sd = float(values.std(ddof=1))
@@ -92,6 +96,43 @@ def _mean(values: Floats, bound: float, side: Side, level: float, effect: str) -
 def flips_can_reject(n: int, level: float) -> bool:
     """Whether the smallest p-value of the exact sign-flip test is low enough: 5 % from n = 6."""
     return 2.0 ** (1 - n) <= 1 - level
+
+
+def _disagreeing_flips(values: Floats, bound: float, level: float) -> float | None:
+    """The sign-flip p-value when it does not exclude `bound`; None when it does or cannot tell."""
+    if not flips_can_reject(len(values), level):
+        return None
+    p_value = float(stats.sign_flip_p_value(values, bound))
+    return p_value if p_value > 1 - level else None
+
+
+def _in_range(
+    values: Floats, low: float, high: float, level: float, effect: str, p_inside: float
+) -> Decision:
+    """The t interval of a mean against a range, with the sign-flip test as a second opinion.
+
+    It is asked at every end that the verdict excludes.
+    """
+    interval = stats.mean_interval(values, level)
+    verdict, p_value = range_verdict(interval, low, high), p_inside
+    excluded = [end for end in (low, high) if abs(end) < inf]
+    if verdict == "contradicted":
+        excluded = [low if interval.high < low else high]
+        p_value = stats.mean_p_value(values, excluded[0])
+    decision = Decision(verdict, effect, interval, range_reason(verdict, low, high), p_value)
+    doubts = [_disagreeing_flips(values, end, level) for end in excluded]
+    if verdict != "undecided" and (p_flip := max(p or 0.0 for p in doubts)):
+        reason = f"{decision.reason}, but the sign-flip test does not confirm it (p = {p_flip:.3f})"
+        decision = replace(decision, verdict="undecided", reason=reason)
+    if decision.verdict != "undecided":
+        return decision
+    sd = float(values.std(ddof=1))
+    nearest = min(abs(interval.estimate - end) for end in (low, high))
+    return replace(
+        decision,
+        detectable=stats.detectable_mean(sd, len(values), level),
+        needed_n=stats.required_n(nearest, sd, level),
+    )
 
 
 def flip_share(excess: Floats, side: Side, level: float) -> float:
@@ -140,19 +181,10 @@ def _(test: Exponent, sample: Sample) -> Decision:
         end if end is not None else sign * inf
         for end, sign in zip(test.range, (-1, 1), strict=True)
     )
-    interval = stats.mean_interval(values, test.level)
-    verdict = range_verdict(interval, low, high)
     tails = [stats.mean_p_value(values, low, "greater") if low > -inf else 0.0,
              stats.mean_p_value(values, high, "less") if high < inf else 0.0]  # fmt: skip
-    p_value = min(1.0, 2 * max(tails))
-    if verdict == "contradicted":
-        p_value = stats.mean_p_value(values, low if interval.high < low else high)
-    reason = range_reason(verdict, low, high)
-    decision = Decision(verdict, "mean exponent", interval, reason, p_value)
-    if verdict == "undecided":
-        sd = float(values.std(ddof=1))
-        return replace(decision, detectable=stats.detectable_mean(sd, len(values), test.level))
-    return decision
+    p_inside = min(1.0, 2 * max(tails))
+    return _in_range(values, low, high, test.level, "mean exponent", p_inside)
 
 
 @decide_sample.register
@@ -165,21 +197,14 @@ def _(test: Equivalence, sample: Sample) -> Decision:
     if (few := too_few(len(values), effect)) is not None:
         return few
     margin = log(1 + test.margin) if ratio else test.margin
-    interval = stats.mean_interval(values, test.level)
-    verdict = range_verdict(interval, -margin, margin)
-    p_value = min(1.0, 2 * stats.equivalence_p_value(values, -margin, margin))
-    if verdict == "contradicted":
-        p_value = stats.mean_p_value(values, np.sign(interval.estimate) * margin)
-    decision = Decision(verdict, effect, interval, "", p_value)
-    if verdict == "undecided":
-        sd = float(values.std(ddof=1))
-        decision = replace(decision, detectable=stats.detectable_mean(sd, len(values), test.level))
-    if ratio:
-        decision = _exponentiated(decision, 1.0)
-        return replace(
-            decision, reason=range_reason(verdict, 1 / (1 + test.margin), 1 + test.margin)
-        )
-    return replace(decision, reason=range_reason(verdict, -margin, margin))
+    p_inside = min(1.0, 2 * stats.equivalence_p_value(values, -margin, margin))
+    decision = _in_range(values, -margin, margin, test.level, effect, p_inside)
+    if not ratio:
+        return decision
+    # The reason speaks of logarithms; the reader thinks in ratios.
+    logs = f"[{-margin:.6g}, {margin:.6g}]"
+    ratios = f"[{1 / (1 + test.margin):.6g}, {1 + test.margin:.6g}]"
+    return replace(_exponentiated(decision, 1.0), reason=decision.reason.replace(logs, ratios))
 
 
 @decide_sample.register

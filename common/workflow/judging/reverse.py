@@ -35,6 +35,7 @@ from common.workflow.judging.arithmetic import (
     printed_interval,
 )
 from common.workflow.judging.counts import relative_errors
+from common.workflow.judging.decisions import decide
 from common.workflow.judging.samples import (
     Arms,
     Cases,
@@ -51,6 +52,19 @@ from common.workflow.judging.samples import (
 def reverse(test: AnyTest, sample: Sample) -> Sample:
     """`sample` with its effect reflected about what the claim says."""
     raise NotImplementedError(type(test).__name__)
+
+
+def reverse_all(test: AnyTest, samples: list[Sample]) -> list[Sample]:
+    """All samples of a claim, so that its verdict turns.
+
+    A supported claim has every group reversed; a contradicted one only those that contradict it,
+    because the others already say what is wanted.
+    """
+    against = [decide(test, sample).verdict == "contradicted" for sample in samples]
+    return [
+        reverse(test, sample) if opposes or not any(against) else sample
+        for sample, opposes in zip(samples, against, strict=True)
+    ]
 
 
 @reverse.register(PairedDifference)
@@ -201,11 +215,20 @@ def _(test: Arithmetic, sample: Sample) -> Sample:
     return replace(sample, data=Headline(f"{target:.12f}"))
 
 
-def strengthened(sample: Sample, bound: float, above: bool, level: float) -> Sample:
+def strengthened(
+    sample: Sample, bound: float, above: bool, level: float, ratio: bool = False
+) -> Sample:
     """Paired or slope measurements, centred, plus twice the effect detectable with 80 % power.
 
-    A claim that is not supported even then could never be.
+    A claim that is not supported even then could never be. A `ratio` is centred and moved on
+    the scale of logarithms, on which it is judged.
     """
+    if ratio:
+        assert isinstance(sample.data, Paired)
+        logs = replace(sample, data=Paired(np.log(sample.data.a), np.log(sample.data.b)))
+        moved = strengthened(logs, log(bound), above, level).data
+        assert isinstance(moved, Paired)
+        return replace(sample, data=Paired(np.exp(moved.a), np.exp(moved.b)))
     sign = 1.0 if above else -1.0
     values = sample.data.a - sample.data.b if isinstance(sample.data, Paired) else None
     if values is None:

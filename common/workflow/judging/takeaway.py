@@ -44,7 +44,8 @@ def _outlook(decision: Decision) -> str:
     """For an undecided claim: what this sample could have seen, and how many would be needed."""
     if decision.verdict != "undecided" or decision.detectable is None:
         return ""
-    text = f" A difference of {number(decision.detectable)} from the bound would have been found"
+    size = "factor" if "ratio" in decision.effect else "difference"
+    text = f" A {size} of {number(decision.detectable)} from the bound would have been found"
     text += " with 80 % power"
     if decision.needed_n is not None:
         text += f"; the observed one would take about {decision.needed_n} units"

@@ -306,7 +306,7 @@ def test_a_changed_claim_has_to_say_why(paper: SmallPaper) -> None:
     paper.table(shifted(1.0), seeds=list(range(N)))
     before = {"claims": {"C1": paper.verdict(paper.claim(test_of("paired_difference")))}}
     test = test_of("paired_difference") | {"expect": {"side": "above", "bound": 0.5}}
-    with pytest.raises(ClaimbookError, match=r"(?s)claims\.yaml:\d+: .*replaces: [0-9a-f]{16}"):
+    with pytest.raises(ClaimbookError, match=r"(?s)claims\.yaml:\d+: .*replaces: \"[0-9a-f]{16}\""):
         paper.verdict(paper.claim(test), earlier=before)
     entry = {
         "date": date(2026, 1, 1),
