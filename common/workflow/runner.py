@@ -67,7 +67,8 @@ def run_notebook(
     die_with_pipeline()
     stop_cleanly_on_sigterm()
     with _staging(final) as staging:
-        _execute(notebook, staging, inputs, time_limit or TIME_LIMITS[profile])
+        limit = time_limit or TIME_LIMITS[profile]
+        _execute(notebook, staging, inputs, limit, Progress(f"{final.name} [{profile}]"))
         tables_file = staging / "tables.json"
         tables = read_json(tables_file) if tables_file.exists() else {}
         tables_file.unlink(missing_ok=True)
@@ -98,8 +99,11 @@ def _staging(final: Path) -> Iterator[Path]:
     """A new folder that only this process writes, gone in the end unless it was moved."""
     working = final.parents[1] / "_partial"
     with folder_lock(final, working / "locks"):
-        staging = working / f"{final.parent.name}-{final.name}"
-        shutil.rmtree(staging, ignore_errors=True)  # left by a killed run
+        name = f"{final.parent.name}-{final.name}"
+        for left_by_a_killed_run in working.glob(f"{name}-*"):
+            shutil.rmtree(left_by_a_killed_run, ignore_errors=True)
+        # A name of its own: the killed run's kernel may live, and write, for a second more.
+        staging = working / f"{name}-{os.getpid()}"
         staging.mkdir(parents=True)
         try:
             yield staging
@@ -107,10 +111,12 @@ def _staging(final: Path) -> Iterator[Path]:
             shutil.rmtree(staging, ignore_errors=True)
 
 
-def _execute(notebook: Path, staging: Path, inputs: dict[str, Any], time_limit: float) -> None:
+def _execute(
+    notebook: Path, staging: Path, inputs: dict[str, Any], time_limit: float, report: Progress
+) -> None:
     from common.workflow.kernel import PapermillExecutionError, TimeLimitError, execute
 
-    profile, name = inputs["profile"], staging.name.partition("-")[2]
+    profile = inputs["profile"]
     executed = staging / notebook.name
     try:
         execute(
@@ -122,7 +128,7 @@ def _execute(notebook: Path, staging: Path, inputs: dict[str, Any], time_limit: 
             ),
             preamble=preamble(profile, ROOT),
             time_limit=time_limit,
-            report=Progress(f"{name} [{profile}]"),
+            report=report,
             working_folder=str(notebook.parent),
             start_timeout=60,
         )
