@@ -17,9 +17,8 @@ from common.workflow.judging.decision import Decision, Verdict
 from common.workflow.judging.decisions import decide
 from common.workflow.judging.samples import Headline, Sample
 from common.workflow.judging.takeaway import takeaway
+from common.workflow.project import PROFILES
 from common.workflow.selection import NoResults, Rows, SelectionError, select_rows
-
-PROFILES = ("smoke", "cpu", "gpu")
 
 NOT_DECIDABLE = "not decidable here"
 NOT_RUN = "not run"
