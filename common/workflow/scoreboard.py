@@ -31,8 +31,8 @@ VERDICTS = tuple(SIGNS)
 LEGEND = """\
 *Supported*: the interval lies where the claim says. *Contradicted*: it lies on the other side.
 *Undecided*: it covers both. *Not decidable here*: the profile is too small, and nothing is guessed.
-A claim is written down, with its test, before its verdict is known; where a definition changed after
-results existed, the verdict is marked and the reason stands below the table."""
+A claim is written down, with its test, before its verdict is known; where a definition changed
+after results existed, the verdict is marked and the reason stands below the table."""
 
 
 def update_pages(write: bool = True) -> list[str]:
