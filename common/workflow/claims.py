@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from common.workflow.claim_kinds import WITH_EVENTS, Arithmetic, Model, Scalar, Test
+from common.workflow.claim_kinds import WITH_EVENTS, Arithmetic, Model, Test
 from common.workflow.errors import ClaimbookError
 from common.workflow.yaml_source import YamlSource, load_yaml, plain
 
@@ -73,7 +73,8 @@ class Measure(Model):
 
     table: str
     metric: str
-    where: dict[str, Annotated[Scalar | tuple[Scalar, ...], PlainValidator(_wanted)]] = {}
+    where: dict[str, Annotated[Any, PlainValidator(_wanted)]] = {}
+    """By column, the value, or the tuple of values, of the rows that count."""
     reduce: Reduce | None = None
     """How several rows of one unit become one number; without it they are an error."""
     missing: Annotated[float | Literal["undecided", "failure"], PlainValidator(_missing)] = (

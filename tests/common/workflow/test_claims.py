@@ -311,6 +311,7 @@ def test_the_hash_does_not_cover(tmp_path: Path, old: str, new: str) -> None:
     [
         ("table: train", "table: test"),
         ("metric: loss", "metric: loss\n      where: {step: last}"),
+        ("metric: loss", "metric: loss\n      where: {step: [1, 2]}"),
         ("metric: loss", "metric: loss\n      missing: 3"),
         ("bound: 1}", "bound: 0.9}"),
         ("side: below", "side: above"),
@@ -320,6 +321,7 @@ def test_the_hash_does_not_cover(tmp_path: Path, old: str, new: str) -> None:
         ("decidable_from: cpu", "decidable_from: gpu"),
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_the_hash_covers(tmp_path: Path, old: str, new: str) -> None:
     assert old in GOOD
     assert hash_of(tmp_path, GOOD.replace(old, new)) != hash_of(tmp_path, GOOD)
