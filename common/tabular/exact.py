@@ -57,7 +57,24 @@ def policy_evaluation(ssp: SSP, policy: ArrayLike) -> FloatArray:
     sparse factorisation where that fails to reach a residual of 1e-13 relative to v.
     """
     actions = ssp.check_policy(policy)
-    rewards = ssp.rewards[np.arange(ssp.n_states), actions]
+    return _expected_total(ssp, actions, ssp.rewards[np.arange(ssp.n_states), actions])
+
+
+def return_variance(ssp: SSP, policy: ArrayLike) -> FloatArray:
+    """float64[S]: the variance of the undiscounted return of `policy` from each state.
+
+    The sum over the steps of the variance of the value of the next state (Sobel 1982, "The
+    variance of discounted Markov decision processes", here for episodes that end).
+    """
+    actions = ssp.check_policy(policy)
+    values = policy_evaluation(ssp, actions)
+    states = np.arange(ssp.n_states)
+    spread = ssp.expected_next(values**2) - ssp.expected_next(values) ** 2
+    return np.maximum(0.0, _expected_total(ssp, actions, spread[states, actions]))
+
+
+def _expected_total(ssp: SSP, actions: IntArray, rewards: FloatArray) -> FloatArray:
+    """float64[S]: the solution of v = `rewards` + P v under a policy, int64[S]."""
     matrix = ssp.transition_matrix(actions)
     if ssp.n_states <= DENSE_STATES:
         return np.linalg.solve(np.eye(ssp.n_states) - matrix.toarray(), rewards)

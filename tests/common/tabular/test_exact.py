@@ -17,10 +17,12 @@ from common.tabular.exact import (
     policy_evaluation,
     policy_iteration,
     policy_iteration_bound,
+    return_variance,
     value_separation,
     weighted_norm,
     worst_case_length,
 )
+from common.tabular.simulate import mc_action_values
 from common.tabular.ssp import SSP
 
 small_garnets = st.builds(
@@ -176,3 +178,15 @@ def test_policy_iteration_bound_by_hand() -> None:
 def test_action_values_by_hand() -> None:
     ssp = SSP([[[1], [0]], [[0], [0]]], [[[0.5], [0.0]], [[0.0], [0.0]]], [[1.0, 2.0], [3.0, 4.0]])
     np.testing.assert_allclose(action_values(ssp, np.array([0.0, 4.0])), [[3.0, 2.0], [3.0, 4.0]])
+
+
+def test_the_variance_of_returns_is_that_of_simulated_ones() -> None:
+    ssp = garnet(6, 2, 5.0, seed=4)
+    policy = np.array([0, 1, 0, 1, 0, 1])
+    simulated = mc_action_values(ssp, policy, 100_000, seed=0).variance[np.arange(6), policy]
+    assert return_variance(ssp, policy) == pytest.approx(simulated, rel=0.05)
+
+
+def test_a_return_without_chance_has_no_variance() -> None:
+    known = chain(5, exit_cost=6.0, slip=0.0)
+    assert return_variance(known.ssp, known.optimal_policy).tolist() == [0.0] * 5
