@@ -173,12 +173,11 @@ def is_optimal(
     return bool(np.abs(best - policy_evaluation(ssp, policy)).max() <= tolerance)
 
 
-def optimal_runs(
-    ssp: SSP, results: Sequence[BatchMcesResult], optimal_values: FloatArray | None = None
+def optimal_policies(
+    ssp: SSP, policies: IntArray, optimal_values: FloatArray | None = None
 ) -> NDArray[np.bool_]:
-    """bool[runs]: which results hold an optimal policy; each distinct policy is judged once."""
+    """bool[runs]: which of int64[runs, S] are optimal; each distinct policy is judged once."""
     best = policy_iteration(ssp).values if optimal_values is None else optimal_values
-    policies = np.array([result.policy for result in results])
     distinct, which = np.unique(policies, axis=0, return_inverse=True)
     verdicts = [is_optimal(ssp, policy, best) for policy in distinct]
     return np.array(verdicts)[which.reshape(-1)]

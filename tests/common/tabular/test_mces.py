@@ -9,9 +9,19 @@ import pytest
 from common.tabular.budget import prescribed_budget
 from common.tabular.environments import chain, flat, garnet, widen_action_gap
 from common.tabular.exact import optimal_action_gap, policy_iteration
-from common.tabular.mces import batch_mces, batch_mces_runs, is_optimal, optimal_runs
+from common.tabular.mces import (
+    BatchMcesResult,
+    batch_mces,
+    batch_mces_runs,
+    is_optimal,
+    optimal_policies,
+)
 from common.tabular.simulate import mc_action_values
 from common.tabular.ssp import SSP
+
+
+def policies(runs: list[BatchMcesResult]) -> np.ndarray:
+    return np.array([run.policy for run in runs])
 
 
 def slow_batch_mces(ssp, policy, episodes, gap, max_iterations, seed, horizon):
@@ -66,8 +76,8 @@ def test_the_prescribed_number_of_episodes_succeeds_and_a_few_do_not() -> None:
         batch_mces_runs(noisy.ssp, noisy.initial_policy, episodes, 0.5, 6, range(40))
         for episodes in (2000, 4)
     )
-    assert optimal_runs(noisy.ssp, plenty, noisy.optimal_values).all()
-    assert 0 < optimal_runs(noisy.ssp, few).mean() < 1
+    assert optimal_policies(noisy.ssp, policies(plenty), noisy.optimal_values).all()
+    assert 0 < optimal_policies(noisy.ssp, policies(few)).mean() < 1
 
 
 def test_stops_at_the_first_unchanged_policy_unless_told_otherwise() -> None:
@@ -105,12 +115,12 @@ def test_optimality_is_judged_by_value() -> None:
     assert optimal_action_gap(ssp) == pytest.approx(1e-6)
 
 
-def test_optimal_runs_judges_each_run() -> None:
+def test_optimal_policies_judges_each_policy() -> None:
     env = flat(5, 2, 2.0, 0.5, seed=1)
     runs = batch_mces_runs(env.ssp, env.initial_policy, 4, 0.5, 6, range(30))
     best = policy_iteration(env.ssp).values
     expected = [is_optimal(env.ssp, run.policy, best) for run in runs]
-    assert optimal_runs(env.ssp, runs).tolist() == expected
+    assert optimal_policies(env.ssp, policies(runs)).tolist() == expected
 
 
 @pytest.mark.parametrize(("gap", "iterations"), [(0.0, 1), (-1.0, 1), (math.nan, 1), (0.5, 0)])
