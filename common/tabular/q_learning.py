@@ -88,7 +88,7 @@ def _draw(state: NDArray[np.uint64]) -> np.uint64:
 
 
 @_njit
-def _below(state: NDArray[np.uint64], n: int) -> int:
+def _below(state: NDArray[np.uint64], n: int) -> np.int64:
     """A random integer in 0..n - 1."""
     return np.int64((_draw(state) * np.uint64(n)) >> _BITS)
 
