@@ -7,6 +7,7 @@ agree to the byte.
 from __future__ import annotations
 
 import json
+from base64 import b64decode, b64encode
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def executed_form(notebook: dict[str, Any], root: str) -> dict[str, Any]:
     """The executed notebook without times, paths and what a terminal would show.
 
     Stream output on stderr (progress bars, warnings with paths) differs between runs and is
-    dropped; `root` is cut out of every text.
+    dropped; `root` is cut out of every text, and pictures are made small.
     """
     cells = []
     for cell in notebook["cells"]:
@@ -64,7 +65,13 @@ def _source_cell(cell: dict[str, Any]) -> dict[str, Any]:
 
 def _output(output: dict[str, Any], root: str) -> dict[str, Any]:
     text = json.dumps(output).replace(f"{root}/", "")
-    return {key: value for key, value in json.loads(text).items() if key != "transient"}
+    plain = {key: value for key, value in json.loads(text).items() if key != "transient"}
+    if "image/png" in plain.get("data", {}):
+        from common.measurements import small_png
+
+        png = b64decode("".join(plain["data"]["image/png"]))
+        plain["data"]["image/png"] = b64encode(small_png(png)).decode()
+    return plain
 
 
 def _merged(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:

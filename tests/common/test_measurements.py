@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from common.checkpoints import resumable
-from common.measurements import LARGE, output_folder, save_figure, save_table
+from common.measurements import LARGE, output_folder, save_figure, save_table, small_png
 
 
 @pytest.fixture
@@ -52,6 +54,19 @@ def test_equal_figures_are_equal_files(output: Path) -> None:
         figure.subplots().plot([1, 2])
         save_figure(figure, name)
     assert (output / "a.png").read_bytes() == (output / "b.png").read_bytes()
+
+
+def test_a_small_picture_is_the_same_picture() -> None:
+    from matplotlib.figure import Figure
+
+    figure, file = Figure(), BytesIO()
+    figure.subplots().plot([1, 2])
+    figure.savefig(file)
+    small = small_png(file.getvalue())
+    assert len(small) < len(file.getvalue())
+    before, after = (Image.open(BytesIO(png)).convert("RGB") for png in (file.getvalue(), small))
+    assert np.abs(np.asarray(before, int) - np.asarray(after, int)).max() <= 8
+    assert small_png(small) == small
 
 
 def test_by_hand_results_go_to_a_folder_of_their_own(

@@ -6,7 +6,9 @@ from importlib import import_module
 import pytest
 
 
-@pytest.mark.parametrize("name", ["ssp", "exact", "budget", "simulate", "outcomes", "exploring_starts"])
+@pytest.mark.parametrize(
+    "name", ["ssp", "exact", "budget", "simulate", "outcomes", "exploring_starts"]
+)
 def test_examples(name: str) -> None:
     outcome = doctest.testmod(import_module(f"common.tabular.{name}"))
     assert outcome.attempted > 0
