@@ -186,7 +186,7 @@ def advance_group(
     """Play whole episodes with the learners group[0] .. group[1] - 1, for about `budget` steps.
 
     words, rewards: uint32 and uint64 views of the packed rows of all pairs. slots: as for
-    `lanes.simulate_task`. starts: COLUMN[S * A] viewed as uint64. keys: uint64[runs]. rule:
+    `lanes.simulate_batch`. starts: COLUMN[S * A] viewed as uint64. keys: uint64[runs]. rule:
     (INITIAL, FIRST or EVERY; constant step size, or 0 for running means). nodes: uint64[runs *
     S], the pair that the policy plays and, in the upper half, the number (from 1) of the last
     episode that came by. cells: float64[runs * S * A * 2], values and numbers of visits.

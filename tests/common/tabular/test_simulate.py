@@ -68,6 +68,7 @@ CASES = {
     "nine successors": (lambda: garnet(10, 2, 5.0, seed=3, branching=9), 30, None),
     "chain, sure moves": (lambda: chain(5, 20.0, 0.2, n_actions=3).ssp, 30, None),
     "bandit": (lambda: flat(3, 2, 1.0, 0.5, seed=0).ssp, 3, None),
+    "more than a batch": (lambda: garnet(1, 2, 2.0, seed=5), 4500, None),
     "one episode": (lambda: garnet(40, 3, 8.0, seed=4), 1, None),
 }
 
@@ -87,7 +88,7 @@ def test_equals_the_slow_loop_exactly(case: str) -> None:
     assert (got.steps, got.truncated) == (steps, cut)
 
 
-@pytest.mark.parametrize(("n_states", "episodes"), [(300, 3), (40, 700), (2, 60_000)])
+@pytest.mark.parametrize(("n_states", "episodes"), [(300, 3), (40, 700), (2, 150_000)])
 def test_bit_identical_for_any_threads_and_chunks(n_states: int, episodes: int) -> None:
     """Several pairs per task; one pair per task; several tasks per pair."""
     ssp = garnet(n_states, 3, 6.0, seed=1)
@@ -102,12 +103,73 @@ def test_bit_identical_for_any_threads_and_chunks(n_states: int, episodes: int) 
 
 
 def test_tasks_cover_every_episode_once() -> None:
-    """Each episode of the bandit takes one step, so the steps count the episodes."""
-    ssp = flat(7, 3, 1.0, 0.5, seed=0).ssp
-    for episodes in (1, 2, 1000, 4097, 50_001):
+    """Episodes take two steps, but one from the last state: the steps count the episodes."""
+    moves = np.ones((7, 3, 1))
+    moves[6] = 0.0
+    ssp = SSP(np.full((7, 3, 1), 6), moves, np.full((7, 3), 0.5))
+    for episodes in (1, 2, 1000, 4097, 150_001):
         got = mc_action_values(ssp, np.zeros(7, int), episodes, seed=0)
-        assert got.steps == 21 * episodes
-        np.testing.assert_allclose(got.values, ssp.rewards, rtol=1e-15)
+        assert got.steps == (2 * 18 + 3) * episodes
+        assert (got.values == 0.5 + 0.5 * moves[:, :, 0]).all()
+
+
+@pytest.mark.parametrize(("n_states", "episodes"), [(300, 3), (40, 700), (2, 150_000)])
+def test_a_subset_of_pairs_has_the_same_bits(n_states: int, episodes: int) -> None:
+    ssp = garnet(n_states, 3, 6.0, seed=1)
+    policies, keys = np.zeros((2, n_states), dtype=np.int64), [stream_key(1), stream_key(2)]
+    simulator = Simulator(ssp)
+    whole = simulator.action_values(policies, keys, episodes)
+    some = np.random.default_rng(0).permutation(ssp.rewards.size)[: 1 + n_states // 3]
+    steps = np.zeros(2, dtype=np.int64)
+    for pairs in (some, np.setdiff1d(np.arange(ssp.rewards.size), some)):
+        part = simulator.action_values(policies, keys, episodes, pairs=pairs)
+        for name in ("values", "variance"):
+            expected = np.full((2, ssp.rewards.size), np.nan)
+            expected[:, pairs] = getattr(whole, name).reshape(2, -1)[:, pairs]
+            np.testing.assert_array_equal(getattr(part, name).reshape(2, -1), expected)
+        steps += part.steps
+    np.testing.assert_array_equal(steps, whole.steps)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ([], r"non-empty flat array, got shape \(0,\)"),
+        ([[0, 1]], r"non-empty flat array, got shape \(1, 2\)"),
+        ([0, 6], r"must lie in 0\.\.5, got 0\.\.6"),
+        ([-1, 2], r"must lie in 0\.\.5, got -1\.\.2"),
+        ([4, 1, 4], "pair 4 is listed 2 times"),
+    ],
+)
+def test_wrong_pairs_are_refused(pairs: list, message: str) -> None:
+    simulator = Simulator(garnet(3, 2, 4.0, seed=0))
+    with pytest.raises(ValueError, match=message):
+        simulator.action_values(np.zeros((1, 3), int), [1], 5, pairs=np.array(pairs, dtype=int))
+
+
+def test_pairs_that_are_not_integers_are_refused() -> None:
+    simulator = Simulator(garnet(3, 2, 4.0, seed=0))
+    with pytest.raises(TypeError, match="flat indices"):
+        simulator.action_values(np.zeros((1, 3), int), [1], 5, pairs=np.ones(6, dtype=bool))
+
+
+@pytest.mark.parametrize("episodes", [1, 30, 5000])
+@pytest.mark.parametrize("pairs", [None, np.array([0, 3, 7]), np.array([0])])
+def test_sure_endings_are_not_played_but_count(episodes: int, pairs) -> None:
+    ssp = chain(8, 20.0, 0.3).ssp
+    policies, keys = np.ones((2, 8), dtype=np.int64), [3, 4]
+    quick, slow = Simulator(ssp), Simulator(ssp)
+    assert quick._ends_at_once.sum() == 9
+    slow._ends_at_once = np.zeros(16, dtype=bool)
+    expected = slow.action_values(policies, keys, episodes, pairs=pairs, horizon=20)
+    got = quick.action_values(policies, keys, episodes, pairs=pairs, horizon=20)
+    for name in ("values", "variance", "steps", "truncated"):
+        np.testing.assert_array_equal(getattr(got, name), getattr(expected, name))
+
+
+def test_a_pair_that_hardly_ever_goes_on_is_no_sure_ending() -> None:
+    ssp = SSP([[[0], [0]]], [[[1e-9], [1e-10]]], [[-1.0, -2.0]])
+    assert Simulator(ssp)._ends_at_once.tolist() == [False, True]  # 2^-31 is 4.7e-10
 
 
 def test_runs_do_not_affect_one_another(monkeypatch) -> None:
@@ -211,6 +273,17 @@ def test_progress_reaches_the_total_in_steps() -> None:
     assert len(calls) > 2
     assert calls == sorted(calls)
     assert calls[-1] == (1_000_000, 1_000_000)
+
+
+def test_progress_counts_sure_endings_and_runs(monkeypatch) -> None:
+    monkeypatch.setattr(simulate, "_MAX_PARTIAL_SUMS", 1)  # one run at a time
+    calls: list[tuple[int, int]] = []
+    Simulator(chain(8, 20.0, 0.3).ssp, chunk_episodes=100).action_values(
+        np.ones((3, 8), int), [1, 2, 3], 5000, progress=lambda *call: calls.append(call)
+    )
+    assert len(calls) == 3 * 7  # of the 16 pairs, 9 end at once
+    assert calls == sorted(calls)
+    assert calls[-1] == (3 * 16 * 5000, 3 * 16 * 5000)
 
 
 def test_an_error_in_the_progress_report_stops_the_simulation() -> None:
