@@ -53,6 +53,24 @@ def reached_modules(notebook: Path) -> list[str]:
     return sorted(_modules(roots | {_ENVIRONMENT}, _import_graph()))
 
 
+def compiled_hash() -> str:
+    """One hash over all modules that may hold code compiled by numba, and what they reach.
+
+    numba looks at the file of a function, but not at those of the functions that it calls.
+    """
+    graph = _import_graph()
+    files = {name: _module_file(name) for name in graph.modules}
+    compiling = {
+        name for name, file in files.items() if file.is_file() and _compiles(file.read_text())
+    }
+    callers = {down for name in compiling for down in graph.find_downstream_modules(name)}
+    return _combined(_modules(compiling | callers, graph))
+
+
+def _compiles(source: str) -> bool:
+    return "numba" in source and "numba" in _imported(source)  # parsing everything takes longer
+
+
 @cache
 def _import_graph() -> ImportGraph:
     import sys

@@ -124,7 +124,7 @@ def _execute(
             executed,
             inputs["parameters"],
             environment=kernel_environment(
-                profile, ROOT, staging, code_cache(inputs["code"]), checkpoint_folder(inputs)
+                profile, ROOT, staging, compiled_code(), checkpoint_folder(inputs)
             ),
             preamble=preamble(profile, ROOT),
             time_limit=time_limit,
@@ -145,10 +145,12 @@ def _execute(
     write_text(executed, dumps(executed_form(text, str(ROOT))))
 
 
-def code_cache(code: str) -> Path:
-    """Where compiled code of the version `code` is kept: another version never sees it."""
+def compiled_code() -> Path:
+    """Where compiled code is kept for all notebooks: another version of it never sees this."""
+    from common.workflow.closure import compiled_hash
+
     folder = os.environ.get("CLAIMBOOK_CACHE") or Path.home() / ".cache" / "claimbook"
-    return Path(folder) / "code" / code[:16]
+    return Path(folder) / "code" / compiled_hash()[:16]
 
 
 def checkpoint_folder(inputs: dict[str, Any]) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -85,3 +86,28 @@ def test_the_hash_changes(
     after = hashes()
     assert (after["01_measure"] != before["01_measure"]) is not judge_too
     assert (after["judge"] != before["judge"]) is judge_too
+
+
+def test_compiled_code_is_kept_until_anything_changes_that_is_compiled(toy: Tree) -> None:
+    """Callers and callees count: numba itself looks only at the file of each function."""
+    code = {
+        "constant": "ANSWER = 42\n",
+        "kernel": "import numba\n\nfrom papers.toy.constant import ANSWER\n\n"
+        "inner = numba.njit(lambda: ANSWER)\n",
+        "caller": "from papers.toy.kernel import inner\n\n",
+        "other": "B = 1\n",
+    }
+    for name, text in code.items():
+        (toy.root / f"papers/toy/{name}.py").write_text(text)
+    show = "from common.workflow.runner import compiled_code; print(compiled_code())"
+
+    def folder() -> str:
+        return toy.ok(sys.executable, "-c", show)
+
+    before = folder()
+    for name, changes in {"other": False, "constant": True, "kernel": True, "caller": True}.items():
+        file = toy.root / f"papers/toy/{name}.py"
+        file.write_text(code[name] + "ADDED = 1\n")
+        assert (folder() != before) == changes, name
+        file.write_text(code[name])
+    assert folder() == before
