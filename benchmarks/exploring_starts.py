@@ -17,7 +17,7 @@ from random import Random
 import numpy as np
 
 from benchmarks.tabular_simulation import ours as simulator
-from benchmarks.tabular_simulation import rate
+from benchmarks.tabular_simulation import rates
 from common.tabular.environments import garnet
 from common.tabular.exploring_starts import monte_carlo_es
 from common.tabular.ssp import SSP
@@ -91,10 +91,10 @@ def main() -> None:
         policy = np.zeros(n_states, dtype=np.int64)
         ways = [plain_loop(ssp), *(learners(ssp, *size) for size in ((1, 1), (16, 1), (32, 2)))]
         ways += [simulator(ssp, policy, threads) for threads in (1, 2)]
-        rates = [rate(way, arguments.seconds, arguments.repeats) for way in ways]
+        median = np.median(rates(ways, arguments.seconds, arguments.repeats), axis=0)
         print(
-            f"{n_states:6} {rates[0]:11.2g} {rates[1]:10.3g} {rates[2]:12.3g} {rates[3]:12.3g} "
-            f"{rates[4]:10.3g} {rates[5]:7.3g} {rates[1] / rates[0]:8.0f}x"
+            f"{n_states:6} {median[0]:11.2g} {median[1]:10.3g} {median[2]:12.3g} {median[3]:12.3g} "
+            f"{median[4]:10.3g} {median[5]:7.3g} {median[1] / median[0]:8.0f}x"
         )
 
 

@@ -21,6 +21,7 @@ from common.tabular.lanes import slots_for
 from common.tabular.learners import (
     COLUMN,
     EVERY,
+    FACT_WORDS,
     FIRST,
     INITIAL,
     LEARNERS,
@@ -132,7 +133,7 @@ def monte_carlo_es(
         raise ValueError("needs at least 1 seed, 1 thread, and limits of at least 1 step")
     keys = np.array([stream_key(seed) for seed in seeds], dtype=np.uint64)
     starts = start_table(ssp, start)
-    nodes, cells = _learners(ssp, len(keys), initial_values, initial_policy)
+    nodes, facts, cells = _learners(ssp, len(keys), initial_values, initial_policy)
     rows = pack_rows(ssp).reshape(-1)
     slots = (0,) * slots_for(ssp.branching)
     shape = (len(keys), len(targets), ssp.n_states, ssp.n_actions)
@@ -143,7 +144,7 @@ def monte_carlo_es(
     def advance(group: tuple[int, int]) -> int:
         played: int = advance_group(
             rows,
-            rows.view(np.uint64),
+            rows.view(np.float64),
             slots,
             starts.view(np.uint64),
             keys,
@@ -152,6 +153,7 @@ def monte_carlo_es(
             safety_limit,
             chunk_steps,
             nodes,
+            facts,
             cells,
             targets,
             counts,
@@ -215,7 +217,7 @@ def _step_size(step_size: float | None) -> float:
 
 def _learners(
     ssp: SSP, runs: int, initial_values: ArrayLike, initial_policy: ArrayLike | None
-) -> tuple[NDArray[np.uint64], FloatArray]:
+) -> tuple[NDArray[np.uint64], FloatArray, FloatArray]:
     """The learners before their first episode, as `learners.advance_group` keeps them."""
     q = np.array(initial_values, dtype=np.float64)
     if q.shape not in ((), ssp.rewards.shape):
@@ -224,11 +226,16 @@ def _learners(
         raise ValueError("initial_values must be finite")
     q = np.broadcast_to(q, ssp.rewards.shape)
     policy = q.argmax(axis=1) if initial_policy is None else ssp.check_policy(initial_policy)
-    played = np.arange(ssp.n_states) * ssp.n_actions + policy
-    nodes = np.tile(played.astype(np.uint64), runs)
+    states = np.arange(ssp.n_states)
+    nodes = np.tile((states * ssp.n_actions + policy).astype(np.uint64), runs)
+    facts = _empty_rows(runs * ssp.n_states, 2 * FACT_WORDS).view(np.float64)
+    rest = np.broadcast_to(q, ssp.rewards.shape).copy()
+    rest[states, policy] = -np.inf
+    facts[:, 0] = np.tile(rest.max(axis=1), runs)
+    facts[:, 1] = np.tile(q[states, policy], runs)
     cells = _empty_rows(runs, q.size * 4).view(np.float64)
     cells[:, ::2] = q.ravel()
-    return nodes, cells.reshape(-1)
+    return nodes, facts.reshape(-1), cells.reshape(-1)
 
 
 def _groups(runs: int, threads: int) -> list[tuple[int, int]]:

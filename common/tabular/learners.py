@@ -6,6 +6,10 @@ one environment step each, as the episodes of `lanes` do. Transitions are read f
 rows that are described there.
 """
 
+from collections.abc import Callable
+from typing import Any
+
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,11 +24,12 @@ from common.tabular.lanes import (
     Words,
     _derive,
     _njit,
+    _prefetch,
 )
 from common.tabular.streams import DRAW_BITS
 
 # Learners that one thread advances in turn; more would crowd one another out of the cache.
-LEARNERS = 4
+LEARNERS = 8
 
 INITIAL, FIRST, EVERY = 0, 1, 2
 TOO_LONG = -1
@@ -35,14 +40,21 @@ COLUMN = np.dtype([("threshold", np.uint32), ("other", np.uint32)])
 _TWO = np.uint64(2)
 _DRAW_BITS = np.uint64(DRAW_BITS)
 _LOW, _HIGH = np.uint64(0xFFFFFFFF), np.uint64(32)
-# Set in a step of the trail whose pair occurred before in the same episode.
+# A step of the trail is a pair and, in the upper half, its state; this bit is set if the pair
+# occurred before in the same episode.
 _REPEATED = np.uint64(1 << 63)
 _STATE = np.uint64((1 << 31) - 1)
 
+# Beside the policy a learner keeps three facts of a state, and a word of padding: the highest
+# value of the pairs that it does not play; value and visits of the one that it plays, whose cell
+# is out of date. An episode needs little else.
+FACT_WORDS = 4
+_RIVAL, _VALUE, _VISITS, _FACTS = (np.uint64(i) for i in (0, 1, 2, FACT_WORDS))
+
 # Where a lane keeps what, in words of 64 bits: the state of the episode's random stream, the
-# pair it is at, the places in the trail of its first and next step, the pair it started with,
-# its number from 1 (in the upper half), the learner and the learner's first node.
-_STREAM, _AT, _HEAD, _NEXT, _START, _STAMP, _RUN, _NODES = (np.uint64(i) for i in range(8))
+# pair it is at, the places in the trail of its next step and of the first that is too many, its
+# number from 1 (in the upper half), the learner's first node, the learner, and its next snapshot.
+_STREAM, _AT, _NEXT, _STOP, _STAMP, _NODES, _RUN, _SNAPSHOT = (np.uint64(i) for i in range(8))
 _LANE = np.uint64(8)
 # Trails begin this many words after a multiple of 4096 bytes from one another, or the learners
 # would compete for the same few places of the cache.
@@ -51,6 +63,12 @@ _STAGGER = 144
 IntArray = NDArray[np.int64]
 Longs = NDArray[np.uint64]
 Records = NDArray[np.void]
+
+# For what is called in every episode: it takes no references to the arrays that it is given, as
+# counting them, in locked instructions, would cost a tenth of the time.
+_borrowing: Callable[..., Any] = numba.njit(  # type: ignore[call-overload]
+    nogil=True, cache=True, _nrt=False
+)
 
 
 @_njit
@@ -85,72 +103,131 @@ def fill_alias_table(scaled: FloatArray, columns: Records) -> None:
         columns[i].threshold = np.uint32(np.rint(min(scaled[i], 1.0) * 2.0**DRAW_BITS))
 
 
-@_njit
+@_borrowing
+def _moved(value: float, total: float, visits: float, step_size: float) -> float:
+    """The value after its `visits`-th return."""
+    if step_size > 0.0:
+        return value + step_size * (total - value)
+    return value + (total - value) / visits
+
+
+@_borrowing
+def _save(
+    nodes: Longs, facts: FloatArray, at: np.uint64, cells: FloatArray, base: np.uint64
+) -> None:
+    """Bring the cell of the pair played in a state up to date."""
+    cell, fact = base + _TWO * (nodes[at] & _LOW), at * _FACTS
+    cells[cell], cells[cell + _ONE] = facts[fact + _VALUE], facts[fact + _VISITS]
+
+
+@_borrowing
+def _highest(cells: FloatArray, row: np.uint64, n_actions: np.uint64, but: np.uint64) -> float:
+    """The highest value in a state, leaving out the action `but`; without a branch to guess."""
+    highest = -np.inf
+    action = _ZERO
+    while action < n_actions:
+        value = -np.inf if action == but else cells[row + _TWO * action]
+        highest = value if value > highest else highest
+        action += _ONE
+    return highest
+
+
+@_borrowing
+def _switch(
+    nodes: Longs,
+    facts: FloatArray,
+    at: np.uint64,
+    cells: FloatArray,
+    base: np.uint64,
+    first: np.uint64,
+    n_actions: np.uint64,
+) -> None:
+    """Change the policy of a state to the best of the other actions, the lowest such."""
+    _save(nodes, facts, at, cells, base)
+    row, action, fact = base + _TWO * first, _ZERO, at * _FACTS
+    while cells[row + _TWO * action] < facts[fact + _RIVAL]:
+        action += _ONE
+    cell = row + _TWO * action
+    nodes[at] = (nodes[at] ^ (nodes[at] & _LOW)) | (first + action)
+    facts[fact + _VALUE], facts[fact + _VISITS] = cells[cell], cells[cell + _ONE]
+    facts[fact + _RIVAL] = _highest(cells, row, n_actions, action)
+
+
+@_borrowing
 def _learn(
     trail: Longs,
-    returns: FloatArray,
-    head: np.uint64,
-    stop: np.uint64,
+    steps: tuple[np.uint64, np.uint64],
+    rewards: FloatArray,
+    reward_place: tuple[np.uint64, np.uint64],
     rule: tuple[int, float],
     nodes: Longs,
-    node_base: np.uint64,
+    facts: FloatArray,
+    first_node: np.uint64,
     cells: FloatArray,
     n_actions: np.uint64,
 ) -> None:
     """Walk back over an episode's steps in the trail, updating values and policy."""
     ignored = _REPEATED if rule[0] == FIRST else _ZERO
     initial = rule[0] == INITIAL
-    cell_base = node_base * n_actions
+    base = _TWO * first_node * n_actions
     total = 0.0
-    t = stop
+    head, t = steps
     while t > head:
-        t -= _TWO
-        total += returns[t + _ONE]
+        t -= _ONE
         step = trail[t]
+        pair = step & _LOW
+        total += rewards[pair * reward_place[0] + reward_place[1]]
         if step & ignored or (initial and t > head):
             continue
         state = (step >> _HIGH) & _STATE
-        cell = _TWO * (cell_base + (step & _LOW))
-        visits = cells[cell + _ONE] + 1.0
-        cells[cell + _ONE] = visits
-        if rule[1] > 0.0:
-            cells[cell] += rule[1] * (total - cells[cell])
+        at, first = first_node + state, state * n_actions
+        fact = at * _FACTS
+        played = nodes[at] & _LOW
+        if pair == played:
+            visits = facts[fact + _VISITS] + 1.0
+            facts[fact + _VALUE] = _moved(facts[fact + _VALUE], total, visits, rule[1])
+            facts[fact + _VISITS] = visits
         else:
-            cells[cell] += (total - cells[cell]) / visits
-        node = nodes[node_base + state]
-        row = _TWO * (cell_base + state * n_actions)
-        current = cells[_TWO * (cell_base + (node & _LOW))]
-        best = current
-        for a in range(n_actions):
-            other = cells[row + _TWO * a]
-            best = other if other > best else best
-        if best > current:
-            action = _ZERO
-            while cells[row + _TWO * action] < best:
-                action += _ONE
-            nodes[node_base + state] = (node ^ (node & _LOW)) | (state * n_actions + action)
+            cell = base + _TWO * pair
+            visits = cells[cell + _ONE] + 1.0
+            cells[cell] = _moved(cells[cell], total, visits, rule[1])
+            cells[cell + _ONE] = visits
+            row = base + _TWO * first
+            facts[fact + _RIVAL] = _highest(cells, row, n_actions, played - first)
+        if facts[fact + _VALUE] < facts[fact + _RIVAL]:
+            _switch(nodes, facts, at, cells, base, first, n_actions)
 
 
 @_njit
 def _take_snapshot(
-    nodes: Longs, cells: FloatArray, run: int, values: FloatArray, policy: IntArray
+    nodes: Longs,
+    facts: FloatArray,
+    cells: FloatArray,
+    run: int,
+    values: FloatArray,
+    policy: IntArray,
 ) -> None:
     n_states, n_actions = values.shape
+    base = run * n_states * n_actions * 2
     for s in range(n_states):
-        policy[s] = np.int64(nodes[run * n_states + s] & _LOW) - s * n_actions
+        at = run * n_states + s
+        _save(nodes, facts, np.uint64(at), cells, np.uint64(base))
+        policy[s] = np.int64(nodes[at] & _LOW) - s * n_actions
         for a in range(n_actions):
-            values[s, a] = cells[2 * ((run * n_states + s) * n_actions + a)]
+            values[s, a] = cells[base + 2 * (s * n_actions + a)]
 
 
-@_njit
+@_borrowing
 def _begin(
     lanes: Longs,
     own: np.uint64,
+    head: np.uint64,
     key: np.uint64,
     episode: int,
     starts: Longs,
     n_actions: np.uint64,
     trail: Longs,
+    nodes: Longs,
 ) -> None:
     """Draw the pair that starts the episode and note it as the first step of the trail."""
     column_draw = _derive(key, np.uint64(episode)) * _MULTIPLIER + _INCREMENT
@@ -158,16 +235,19 @@ def _begin(
     height_draw = column_draw * _MULTIPLIER + _INCREMENT
     threshold, other = starts[column] & _LOW, starts[column] >> _HIGH
     pair = column if height_draw >> _DRAW_SHIFT < threshold else other
-    head = lanes[own + _HEAD]
-    lanes[own + _STREAM], lanes[own + _AT], lanes[own + _START] = height_draw, pair, pair
-    lanes[own + _NEXT], lanes[own + _STAMP] = head, np.uint64(episode + 1) << _HIGH
-    trail[head] = (pair // n_actions) << _HIGH | pair
+    stamp, state = np.uint64(episode + 1) << _HIGH, pair // n_actions
+    at = lanes[own + _NODES] + state
+    # No other pair than the one that the policy plays can occur again.
+    nodes[at] = pair | stamp if nodes[at] & _LOW == pair else nodes[at]
+    lanes[own + _STREAM], lanes[own + _AT] = height_draw, pair
+    lanes[own + _NEXT], lanes[own + _STAMP] = head + _ONE, stamp
+    trail[head] = state << _HIGH | pair
 
 
 @_njit
 def advance_group(
     words: Words,
-    rewards: Longs,
+    rewards: FloatArray,
     slots: tuple[int, ...],
     starts: Longs,
     keys: Longs,
@@ -176,6 +256,7 @@ def advance_group(
     limit: int,
     budget: int,
     nodes: Longs,
+    facts: FloatArray,
     cells: FloatArray,
     targets: IntArray,
     counts: IntArray,
@@ -185,12 +266,13 @@ def advance_group(
 ) -> int:
     """Play whole episodes with the learners group[0] .. group[1] - 1, for about `budget` steps.
 
-    words, rewards: uint32 and uint64 views of the packed rows of all pairs. slots: as for
+    words, rewards: uint32 and float64 views of the packed rows of all pairs. slots: as for
     `lanes.simulate_batch`. starts: COLUMN[S * A] viewed as uint64. keys: uint64[runs]. rule:
     (INITIAL, FIRST or EVERY; constant step size, or 0 for running means). nodes: uint64[runs *
     S], the pair that the policy plays and, in the upper half, the number (from 1) of the last
-    episode that came by. cells: float64[runs * S * A * 2], values and numbers of visits.
-    targets: int64[snapshots], increasing numbers of episodes. counts: int64[runs, 2], episodes
+    episode that came by. facts: float64[runs * S * FACT_WORDS]. cells: float64[runs * S * A *
+    2], values and numbers of visits; up to date at a learner's snapshots. targets:
+    int64[snapshots], increasing numbers of episodes. counts: int64[runs, 2], episodes
     and steps played so far. values: float64[runs, snapshots, S, A], policies: int64[runs,
     snapshots, S] and steps: int64[runs, snapshots] receive the snapshots.
 
@@ -199,19 +281,20 @@ def advance_group(
     n_states, n_actions = values.shape[2], np.uint64(values.shape[3])
     n_slots = np.uint64(len(slots))
     width = np.uint64((2 * len(slots) + 2 + LINE_WORDS - 1) // LINE_WORDS * LINE_WORDS)
-    reward_place = (width >> _ONE) - _ONE
-    longest = _TWO * np.uint64(limit)
+    reward_place = width >> _ONE, (width >> _ONE) - _ONE
+    longest = np.uint64(limit)
     # Memory that no episode reaches is never touched, and so is never really taken.
-    room = -(-limit // 256) * 512 + _STAGGER
+    room = -(-limit // 512) * 512 + _STAGGER
     trail = np.empty((group[1] - group[0]) * room, np.uint64)
-    returns = trail.view(np.float64)
     lanes = np.empty((group[1] - group[0]) * _LANE, np.uint64)
     end, walked, played = _ZERO, _ZERO, 0
     for run in range(group[0], group[1]):
         if counts[run, 0] < targets[-1]:
-            lanes[end + _HEAD] = np.uint64((run - group[0]) * room)
-            lanes[end + _RUN], lanes[end + _NODES] = np.uint64(run), np.uint64(run * n_states)
-            _begin(lanes, end, keys[run], counts[run, 0], starts, n_actions, trail)
+            head = np.uint64((run - group[0]) * room)
+            lanes[end + _STOP], lanes[end + _RUN] = head + longest, np.uint64(run)
+            lanes[end + _NODES] = np.uint64(run * n_states)
+            lanes[end + _SNAPSHOT] = np.uint64(np.searchsorted(targets, counts[run, 0] + 1))
+            _begin(lanes, end, head, keys[run], counts[run, 0], starts, n_actions, trail, nodes)
             end += _LANE
     while end > _ZERO:
         own = _ZERO
@@ -220,39 +303,48 @@ def advance_group(
             lanes[own + _STREAM] = fresh
             draw = np.uint32(fresh >> _DRAW_SHIFT)
             here = lanes[own + _AT] * width
-            following = lanes[own + _NEXT] + _TWO
-            trail[following - _ONE] = rewards[(here >> _ONE) + reward_place]
+            following = lanes[own + _NEXT]
             place = _ZERO
             for j in range(len(slots)):
                 place += np.uint64(words[here + np.uint64(j)] <= draw)
             if place < n_slots:
-                if following - lanes[own + _HEAD] >= longest:
+                if following >= lanes[own + _STOP]:
                     return TOO_LONG
                 state = np.uint64(words[here + n_slots + place])
                 at = lanes[own + _NODES] + state
                 node = nodes[at]
                 pair = node & _LOW
+                _prefetch(words, pair * width)
+                _prefetch(facts, at * _FACTS)
                 marked = pair | lanes[own + _STAMP]
                 nodes[at] = marked
-                repeated = (marked == node) | (pair == lanes[own + _START])
-                trail[following] = pair | state << _HIGH | (_REPEATED if repeated else _ZERO)
-                lanes[own + _AT], lanes[own + _NEXT] = pair, following
+                repeated = _REPEATED if marked == node else _ZERO
+                trail[following] = pair | state << _HIGH | repeated
+                lanes[own + _AT], lanes[own + _NEXT] = pair, following + _ONE
                 own += _LANE
                 continue
-            head, base = lanes[own + _HEAD], lanes[own + _NODES]
-            _learn(trail, returns, head, following, rule, nodes, base, cells, n_actions)
-            run = int(lanes[own + _RUN])
+            head, first_node = lanes[own + _STOP] - longest, lanes[own + _NODES]
+            _learn(
+                trail, (head, following), rewards, reward_place, rule,
+                nodes, facts, first_node, cells, n_actions,
+            )  # fmt: skip
+            run, snapshot = int(lanes[own + _RUN]), lanes[own + _SNAPSHOT]
+            length = following - head
             played += 1
-            walked += (following - head) // _TWO
+            walked += length
             counts[run, 0] += 1
-            counts[run, 1] += np.int64((following - head) // _TWO)
+            counts[run, 1] += np.int64(length)
             episodes = counts[run, 0]
-            snapshot = np.searchsorted(targets, episodes)
             if targets[snapshot] == episodes:
                 steps[run, snapshot] = counts[run, 1]
-                _take_snapshot(nodes, cells, run, values[run, snapshot], policies[run, snapshot])
+                _take_snapshot(
+                    nodes, facts, cells, run, values[run, snapshot], policies[run, snapshot]
+                )
+                lanes[own + _SNAPSHOT] = snapshot + _ONE
             if episodes < targets[-1] and walked < np.uint64(budget):
-                _begin(lanes, own, keys[run], episodes, starts, n_actions, trail)
+                _begin(lanes, own, head, keys[run], episodes, starts, n_actions, trail, nodes)
+                _prefetch(words, lanes[own + _AT] * width)
+                _prefetch(cells, _TWO * (first_node * n_actions + lanes[own + _AT]))
                 own += _LANE
             else:
                 end -= _LANE

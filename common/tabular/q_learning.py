@@ -94,6 +94,16 @@ def _below(state: NDArray[np.uint64], n: int) -> np.int64:
 
 
 @_njit
+def _greedy(q: FloatArray, s: int) -> int:
+    """The action of largest q[s], the lowest index among equals."""
+    best = 0
+    for a in range(1, q.shape[1]):  # compiles in a third of the time of argmax
+        if q[s, a] > q[s, best]:
+            best = a
+    return best
+
+
+@_njit
 def _learn(
     thresholds: NDArray[np.uint32],
     successors: NDArray[np.int32],
@@ -117,13 +127,13 @@ def _learn(
         elif _draw(random) < explore:
             a = _below(random, n_actions)
         else:
-            a = q[s].argmax()
+            a = _greedy(q, s)
         draw, place = _draw(random), 0
         while place < n_places and np.uint64(thresholds[s, a, place]) <= draw:
             place += 1
         over = place == n_places
         following = 0 if over else successors[s, a, place]
-        target = rewards[s, a] + (0.0 if over else q[following].max())
+        target = rewards[s, a] + (0.0 if over else q[following, _greedy(q, following)])
         updates[s, a] += 1
         q[s, a] += (target - q[s, a]) * updates[s, a] ** -exponent
         s = following
