@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from common.tabular.lanes import slots_for
 from common.tabular.learners import (
+    AS_DRAWN,
     COLUMN,
     EVERY,
     FACT_WORDS,
@@ -37,7 +38,7 @@ from common.tabular.simulate import (
     pack_rows,
 )
 from common.tabular.ssp import SSP, FloatArray, IntArray
-from common.tabular.streams import stream_key
+from common.tabular.streams import DRAW_BITS, stream_key
 
 Visit = Literal["first", "every", "initial"]
 
@@ -75,6 +76,7 @@ def monte_carlo_es(
     visit: Visit = "first",
     step_size: float | None = None,
     start: ArrayLike | None = None,
+    greedy_start: float | None = None,
     initial_values: ArrayLike = 0.0,
     initial_policy: ArrayLike | None = None,
     safety_limit: int = SAFETY_LIMIT,
@@ -101,6 +103,8 @@ def monte_carlo_es(
             that values are means of returns.
         start: float[S, A], weights of the pairs that start episodes (default: all the same).
             Their probabilities are met to within 2^-30. Weights of 0 are never drawn.
+        greedy_start: if given, `start` decides on the state alone; the episode starts with its
+            greedy action with this probability, in [0, 1], and else with any other alike.
         initial_values: a number, or float[S, A]. They decide which actions are tried first; a
             mean forgets them with the first return.
         initial_policy: int[S], followed in a state until one of its values is updated
@@ -116,7 +120,8 @@ def monte_carlo_es(
     Raises:
         ValueError: on wrong shapes, numbers of episodes that are below 1, above 2^32 - 1 or
             not increasing, no seeds, weights that are negative, not finite or all 0, initial
-            values that are not finite, or a step size outside (0, 1].
+            values that are not finite, a step size outside (0, 1], or a `greedy_start` outside
+            [0, 1] or without a second action.
         RuntimeError: if an episode exceeds `safety_limit`.
 
     >>> bandit = SSP([[[0], [0]]], [[[0.0], [0.0]]], [[-1.0, -2.0]])
@@ -132,7 +137,7 @@ def monte_carlo_es(
     if min(threads, chunk_steps, safety_limit) < 1 or not len(seeds):
         raise ValueError("needs at least 1 seed, 1 thread, and limits of at least 1 step")
     keys = np.array([stream_key(seed) for seed in seeds], dtype=np.uint64)
-    starts = start_table(ssp, start)
+    starts, greedy = start_table(ssp, start), _greedy_start(ssp, greedy_start)
     nodes, facts, cells = _learners(ssp, len(keys), initial_values, initial_policy)
     rows = pack_rows(ssp).reshape(-1)
     slots = (0,) * slots_for(ssp.branching)
@@ -147,6 +152,7 @@ def monte_carlo_es(
             rows.view(np.float64),
             slots,
             starts.view(np.uint64),
+            greedy,
             keys,
             group,
             (VISITS[visit], step),
@@ -213,6 +219,18 @@ def _step_size(step_size: float | None) -> float:
     if not 0 < step_size <= 1:
         raise ValueError(f"step_size must lie in (0, 1], got {step_size}")
     return float(step_size)
+
+
+def _greedy_start(ssp: SSP, probability: float | None) -> np.uint64:
+    """The probability as `learners.advance_group` takes it."""
+    if probability is None:
+        return AS_DRAWN
+    if not 0 <= probability <= 1 or ssp.n_actions < 2:
+        raise ValueError(
+            f"greedy_start must lie in [0, 1] and needs 2 actions, got {probability} "
+            f"and {ssp.n_actions}"
+        )
+    return np.uint64(round(probability * 2**DRAW_BITS))
 
 
 def _learners(

@@ -33,6 +33,8 @@ LEARNERS = 8
 
 INITIAL, FIRST, EVERY = 0, 1, 2
 TOO_LONG = -1
+# No probability, in units of 2^-31, to start with the greedy action: pairs start as drawn.
+AS_DRAWN = np.uint64(1 << 32)
 
 # Walker's table: column i holds pair i below the threshold, in units of 2^-31, and else `other`.
 COLUMN = np.dtype([("threshold", np.uint32), ("other", np.uint32)])
@@ -225,6 +227,7 @@ def _begin(
     key: np.uint64,
     episode: int,
     starts: Longs,
+    greedy_start: np.uint64,
     n_actions: np.uint64,
     trail: Longs,
     nodes: Longs,
@@ -232,14 +235,21 @@ def _begin(
     """Draw the pair that starts the episode and note it as the first step of the trail."""
     column_draw = _derive(key, np.uint64(episode)) * _MULTIPLIER + _INCREMENT
     column = ((column_draw >> _DRAW_SHIFT) * np.uint64(len(starts))) >> _DRAW_BITS
-    height_draw = column_draw * _MULTIPLIER + _INCREMENT
+    last_draw = column_draw * _MULTIPLIER + _INCREMENT
     threshold, other = starts[column] & _LOW, starts[column] >> _HIGH
-    pair = column if height_draw >> _DRAW_SHIFT < threshold else other
+    pair = column if last_draw >> _DRAW_SHIFT < threshold else other
     stamp, state = np.uint64(episode + 1) << _HIGH, pair // n_actions
     at = lanes[own + _NODES] + state
+    if greedy_start != AS_DRAWN:  # keep the state only, and choose the action anew
+        pair = nodes[at] & _LOW
+        last_draw = last_draw * _MULTIPLIER + _INCREMENT
+        if last_draw >> _DRAW_SHIFT >= greedy_start:
+            last_draw = last_draw * _MULTIPLIER + _INCREMENT
+            further = ((last_draw >> _DRAW_SHIFT) * (n_actions - _ONE)) >> _DRAW_BITS
+            pair = state * n_actions + (pair + further + _ONE) % n_actions
     # No other pair than the one that the policy plays can occur again.
     nodes[at] = pair | stamp if nodes[at] & _LOW == pair else nodes[at]
-    lanes[own + _STREAM], lanes[own + _AT] = height_draw, pair
+    lanes[own + _STREAM], lanes[own + _AT] = last_draw, pair
     lanes[own + _NEXT], lanes[own + _STAMP] = head + _ONE, stamp
     trail[head] = state << _HIGH | pair
 
@@ -250,6 +260,7 @@ def advance_group(
     rewards: FloatArray,
     slots: tuple[int, ...],
     starts: Longs,
+    greedy_start: np.uint64,
     keys: Longs,
     group: tuple[int, int],
     rule: tuple[int, float],
@@ -267,8 +278,9 @@ def advance_group(
     """Play whole episodes with the learners group[0] .. group[1] - 1, for about `budget` steps.
 
     words, rewards: uint32 and float64 views of the packed rows of all pairs. slots: as for
-    `lanes.simulate_batch`. starts: COLUMN[S * A] viewed as uint64. keys: uint64[runs]. rule:
-    (INITIAL, FIRST or EVERY; constant step size, or 0 for running means). nodes: uint64[runs *
+    `lanes.simulate_batch`. starts: COLUMN[S * A] viewed as uint64. greedy_start: probability in
+    units of 2^-31, or AS_DRAWN. keys: uint64[runs]. rule: (INITIAL, FIRST or EVERY; constant step
+    size, or 0 for running means). nodes: uint64[runs *
     S], the pair that the policy plays and, in the upper half, the number (from 1) of the last
     episode that came by. facts: float64[runs * S * FACT_WORDS]. cells: float64[runs * S * A *
     2], values and numbers of visits; up to date at a learner's snapshots. targets:
@@ -294,7 +306,10 @@ def advance_group(
             lanes[end + _STOP], lanes[end + _RUN] = head + longest, np.uint64(run)
             lanes[end + _NODES] = np.uint64(run * n_states)
             lanes[end + _SNAPSHOT] = np.uint64(np.searchsorted(targets, counts[run, 0] + 1))
-            _begin(lanes, end, head, keys[run], counts[run, 0], starts, n_actions, trail, nodes)
+            episodes = counts[run, 0]
+            _begin(
+                lanes, end, head, keys[run], episodes, starts, greedy_start, n_actions, trail, nodes
+            )
             end += _LANE
     while end > _ZERO:
         own = _ZERO
@@ -342,7 +357,18 @@ def advance_group(
                 )
                 lanes[own + _SNAPSHOT] = snapshot + _ONE
             if episodes < targets[-1] and walked < np.uint64(budget):
-                _begin(lanes, own, head, keys[run], episodes, starts, n_actions, trail, nodes)
+                _begin(
+                    lanes,
+                    own,
+                    head,
+                    keys[run],
+                    episodes,
+                    starts,
+                    greedy_start,
+                    n_actions,
+                    trail,
+                    nodes,
+                )
                 _prefetch(words, lanes[own + _AT] * width)
                 _prefetch(cells, _TWO * (first_node * n_actions + lanes[own + _AT]))
                 own += _LANE

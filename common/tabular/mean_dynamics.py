@@ -135,4 +135,6 @@ def mean_orbit(
             yield values
 
     values = np.array(list(path()))
-    return MeanOrbit(interval * np.arange(len(values), dtype=np.float64), values, values.argmax(axis=-1))
+    return MeanOrbit(
+        interval * np.arange(len(values), dtype=np.float64), values, values.argmax(axis=-1)
+    )

@@ -30,11 +30,16 @@ class Draws:
         return self.state >> 33
 
 
-def draw_episode(ssp: SSP, policy, table, draws: Draws):
+def draw_episode(ssp: SSP, policy, table, draws: Draws, greedy_start=None):
     """(pair, reward) of every step, the pairs as tuples."""
     column = draws() * len(table) >> 31
     start = column if draws() < table[column]["threshold"] else int(table[column]["other"])
     state, action = divmod(start, ssp.n_actions)
+    if greedy_start is not None:
+        action = policy[state]
+        if draws() >= greedy_start * 2**31:
+            others = [*range(action + 1, ssp.n_actions), *range(action)]
+            action = others[draws() * len(others) >> 31]
     steps = []
     while True:
         steps.append(((state, action), float(ssp.rewards[state, action])))
@@ -46,14 +51,16 @@ def draw_episode(ssp: SSP, policy, table, draws: Draws):
         action = policy[state]
 
 
-def slow_learner(ssp: SSP, episodes, seed, visit, step_size, start=None, q=0.0, policy=None):
+def slow_learner(
+    ssp: SSP, episodes, seed, visit, step_size, start=None, greedy_start=None, q=0.0, policy=None
+):
     """The definition, one step at a time: (Q, policy, steps) for each snapshot, and N."""
     q = np.broadcast_to(np.array(q, dtype=float), ssp.rewards.shape).copy()
     policy = q.argmax(axis=1).tolist() if policy is None else list(policy)
     n, steps, snapshots = np.zeros(q.shape, dtype=int), 0, []
     table, key = start_table(ssp, start), stream_key(seed)
     for episode in range(episodes[-1]):
-        path = draw_episode(ssp, policy, table, Draws(derive(key, episode)))
+        path = draw_episode(ssp, policy, table, Draws(derive(key, episode)), greedy_start)
         steps += len(path)
         pairs = [pair for pair, _ in path]
         total = 0.0
@@ -97,6 +104,11 @@ CASES = {
             "start": np.arange(18.0).reshape(6, 3) % 5,
         },
     ),
+    "starts that avoid the greedy action": (loops, {"greedy_start": 0.1}),
+    "starts that prefer it": (
+        lambda: garnet(6, 2, 8.0, seed=1),
+        {"greedy_start": 0.75, "start": np.arange(12.0).reshape(6, 2)},
+    ),
 }
 
 
@@ -105,8 +117,8 @@ CASES = {
 def test_equals_the_slow_learner(case: str, visit, step_size) -> None:
     make, options = CASES[case]
     ssp, episodes, seeds = make(), [1, 7, 150], [3, 4]
-    names = {"q": "initial_values", "policy": "initial_policy", "start": "start"}
-    arguments = {names[name]: option for name, option in options.items()}
+    names = {"q": "initial_values", "policy": "initial_policy"}
+    arguments = {names.get(name, name): option for name, option in options.items()}
     got = monte_carlo_es(ssp, episodes, seeds, visit=visit, step_size=step_size, **arguments)
     for run, seed in enumerate(seeds):
         snapshots, n = slow_learner(ssp, episodes, seed, visit, step_size, **options)
@@ -270,6 +282,11 @@ def test_an_error_in_the_progress_report_stops_the_learners() -> None:
         )
 
 
+def test_the_greedy_action_needs_a_rival_to_be_preferred_to() -> None:
+    with pytest.raises(ValueError, match=r"needs 2 actions, got 0\.5 and 1"):
+        monte_carlo_es(garnet(3, 1, 4.0, seed=0), [5], [0], greedy_start=0.5)
+
+
 @pytest.mark.parametrize(("runs", "threads"), [(1, 2), (16, 1), (17, 2), (32, 2), (100, 3)])
 def test_groups_cover_the_learners_evenly(runs: int, threads: int) -> None:
     groups = exploring_starts._groups(runs, threads)
@@ -302,6 +319,8 @@ def test_groups_cover_the_learners_evenly(runs: int, threads: int) -> None:
         ({"start": np.zeros((3, 2))}, "start weights"),
         ({"start": [[1, 1], [1, -1], [1, 1]]}, "start weights"),
         ({"start": [[1, 1], [1, math.inf], [1, 1]]}, "start weights"),
+        ({"greedy_start": -0.1}, "greedy_start must lie in"),
+        ({"greedy_start": math.nan}, "greedy_start must lie in"),
         ({"initial_values": np.zeros(2)}, "initial_values have shape"),
         ({"initial_values": math.nan}, "initial_values must be finite"),
         ({"initial_policy": [0, 0]}, "policy has shape"),
