@@ -19,7 +19,7 @@ from common.tabular.exact import (
     weighted_norm,
     worst_case_length,
 )
-from common.tabular.mces import batch_mces, optimal_runs
+from common.tabular.mces import batch_mces_runs, optimal_policies
 from common.tabular.ssp import SSP, IntArray
 from papers.mces_finite_sample.problems import Problem, small, tiny
 
@@ -100,27 +100,27 @@ def exploring_starts_runs(
     horizon: int | None,
 ) -> list[dict[str, Any]]:
     """One row per seed: whether batch MCES returned an optimal policy, and what it cost."""
-    rows = []
-    for seed in seeds:
-        result = batch_mces(
-            problem.ssp,
-            problem.initial_policy,
-            episodes_per_pair,
-            problem.separation,
-            max_iterations,
-            seed,
-            horizon=horizon,
-        )
-        optimal = optimal_runs(problem.ssp, [result], problem.optimal_values)
-        rows.append(
-            {
-                "seed": seed,
-                "episodes_per_pair": episodes_per_pair,
-                "optimal": bool(optimal[0]),
-                "sweeps": result.iterations,
-                "episodes": result.episodes,
-                "steps": result.steps,
-                "truncated": result.truncated,
-            }
-        )
-    return rows
+    seeds = list(seeds)
+    results = batch_mces_runs(
+        problem.ssp,
+        problem.initial_policy,
+        episodes_per_pair,
+        problem.separation,
+        max_iterations,
+        seeds,
+        horizon=horizon,
+    )
+    policies = np.array([result.policy for result in results])
+    optimal = optimal_policies(problem.ssp, policies, problem.optimal_values)
+    return [
+        {
+            "seed": seed,
+            "episodes_per_pair": episodes_per_pair,
+            "optimal": bool(good),
+            "sweeps": result.iterations,
+            "episodes": result.episodes,
+            "steps": result.steps,
+            "truncated": result.truncated,
+        }
+        for seed, result, good in zip(seeds, results, optimal, strict=True)
+    ]

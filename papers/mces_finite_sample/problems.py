@@ -51,22 +51,23 @@ class Problem:
 def tiny(family: str) -> Problem:
     """Instances so small that the prescribed budget can be played hundreds of times."""
     if family == "flat":
-        return _solved(flat(5, 2, length=2.0, gap=0.5, seed=0))
+        return solved(flat(5, 2, length=2.0, gap=0.5, seed=0))
     if family == "chain":
-        return _solved(chain(3, exit_cost=3.4, slip=0.1))
+        return solved(chain(3, exit_cost=3.4, slip=0.1))
     return _random(widen_action_gap(garnet(4, 2, length=1.5, branching=2, seed=0), 0.5))
 
 
 def small(family: str) -> Problem:
     """Instances with tens of states, whose prescribed budget is out of reach."""
     if family == "flat":
-        return _solved(flat(20, 3, length=10.0, gap=0.5, seed=0))
+        return solved(flat(20, 3, length=10.0, gap=0.5, seed=0))
     if family == "chain":
-        return _solved(chain(8, exit_cost=20.0, slip=0.2))
+        return solved(chain(8, exit_cost=20.0, slip=0.2))
     return _random(widen_action_gap(garnet(20, 3, length=5.0, seed=0), 0.5))
 
 
-def _solved(known: SolvedSSP) -> Problem:
+def solved(known: SolvedSSP) -> Problem:
+    """What a family knows about itself, as a `Problem`."""
     return Problem(
         known.ssp,
         known.initial_policy,
