@@ -148,7 +148,8 @@ def _profile_block(paper: Paper, profile: str, folder: str) -> str:
     retired = [
         f"* **{name}** was taken back: {reason}" for name, reason in verdicts["retired"].items()
     ]
-    return "\n".join([*lines, "", *sentences, *history, *retired])
+    folded = ["<details><summary>In sentences</summary>", "", *sentences, "", "</details>", ""]
+    return "\n".join([*lines, "", *folded, *history, *retired])
 
 
 def _verdict(claim: dict[str, Any]) -> str:

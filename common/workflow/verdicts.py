@@ -61,9 +61,14 @@ def explain_claim(name: str, profile: str) -> str:
 
 
 def read_verdicts(paper: Paper, profile: str) -> dict[str, Any] | None:
-    """The verdicts of `paper` in `profile`; None when it was not judged there."""
+    """The verdicts of `paper` in `profile`, claims in their own order; None if not judged there."""
     file = paper.results(profile) / "verdicts.json"
-    return dict(read_json(file)) if file.is_file() else None
+    if not file.is_file():
+        return None
+    verdicts: dict[str, Any] = read_json(file)
+    claims = verdicts["claims"]
+    order = verdicts.get("order", claims)  # older files have none
+    return verdicts | {"claims": {name: claims[name] for name in order}}
 
 
 def verdict_lines(verdicts: dict[str, Any]) -> list[str]:

@@ -62,6 +62,7 @@ def judge(
         "paper": claims.paper.model_dump(mode="json", include={"arxiv", "version", "title"}),
         "profile": profile,
         "claims": verdicts,
+        "order": list(verdicts),
         "retired": claims.retired,
     }
 

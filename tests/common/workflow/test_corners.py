@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ import pytest
 
 from common.workflow.claims import Claims
 from common.workflow.errors import ClaimbookError
+from common.workflow.files import write_json
 from common.workflow.judging.decisions import decide
 from common.workflow.judging.judge import evidence, judge
 from common.workflow.judging.reverse import reverse
+from common.workflow.verdicts import read_verdicts
 from tests.common.workflow.judged import SmallPaper, arms
 
 PAIR = {"factor": "arm", "compare": ["new", "old"]}
@@ -158,3 +161,11 @@ def test_a_judged_claim_is_not_dropped_silently(paper: SmallPaper) -> None:
     assert judge(claims, paper.folder / "results", "cpu", before)["retired"] == {
         "C9": "it repeats C1"
     }
+
+
+def test_claims_are_read_in_their_own_order(tmp_path: Path) -> None:
+    """In the file keys are sorted: B1 and C10 would stand before C2."""
+    claims = {name: {} for name in ("C2", "C10", "B1")}
+    write_json(tmp_path / "verdicts.json", {"claims": claims, "order": list(claims)})
+    paper = SimpleNamespace(results=lambda profile: tmp_path)
+    assert list(read_verdicts(paper, "cpu")["claims"]) == ["C2", "C10", "B1"]
