@@ -97,7 +97,7 @@ def _below(state: NDArray[np.uint64], n: int) -> np.int64:
 def _greedy(q: FloatArray, s: int) -> int:
     """The action of largest q[s], the lowest index among equals."""
     best = 0
-    for a in range(1, q.shape[1]):  # compiles in a third of the time of argmax
+    for a in range(1, q.shape[1]):  # argmax would take longer to compile
         if q[s, a] > q[s, best]:
             best = a
     return best
