@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -20,7 +19,9 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from common.workflow.project import ROOT
+from common.workflow.scaffold import copy_without_papers
+
 EMPTY = {"cell_type": "code", "id": "empty", "metadata": {}, "source": ["1"]} | {
     "execution_count": None,
     "outputs": [],
@@ -38,21 +39,6 @@ def median_seconds(command: list[str], folder: Path, repeats: int) -> float:
         if done.returncode:
             raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
     return statistics.median(times)
-
-
-def copy_without_papers(target: Path) -> None:
-    """A git repository of the project's code without its papers."""
-    names = ("common", ".dvc", "claimbook", "params.yaml", ".gitignore", ".dvcignore", "README.md")
-    for name in names:
-        source = ROOT / name
-        if source.is_dir():
-            ignored = shutil.ignore_patterns("__pycache__", "cache", "tmp")
-            shutil.copytree(source, target / name, ignore=ignored)
-        else:
-            shutil.copy2(source, target / name)
-    (target / "papers").mkdir()
-    (target / "papers" / "__init__.py").touch()
-    subprocess.run(["git", "init", "-q", str(target)], check=True)
 
 
 def light_commands(repeats: int) -> None:

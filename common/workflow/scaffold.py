@@ -1,10 +1,11 @@
-"""A new paper's folder, from the skeleton in `template/`."""
+"""A new paper's folder, from the skeleton in `template/`, or a copy of the project for trials."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 from common.workflow.errors import ClaimbookError
@@ -39,3 +40,17 @@ def make_paper(slug: str) -> list[str]:
         normalise(notebook)
     os.replace(partial, folder)
     return [f"papers/{slug}/{file.name}" for file in sorted(folder.iterdir())]
+
+
+def copy_without_papers(target: Path) -> None:
+    """Make the folder `target` a git repository of this project without its papers."""
+    names = (".dvc", ".dvcignore", ".gitignore", "README.md", "claimbook", "common", "params.yaml")
+    ignored = shutil.ignore_patterns("__pycache__", "cache", "tmp", "config.local")
+    for name in names:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, target / name, ignore=ignored)
+        else:
+            shutil.copy2(ROOT / name, target / name)
+    (target / "papers").mkdir()
+    (target / "papers" / "__init__.py").touch()
+    subprocess.run(["git", "init", "-q", str(target)], check=True)
