@@ -17,7 +17,7 @@ COMMANDS = [(command.strip(), comment) for command, _, comment in LINES]
 
 def test_the_page_has_commands() -> None:
     assert len(COMMANDS) > 15
-    assert sum("restored" in comment for _, comment in COMMANDS) == 2
+    assert sum("restored" in comment for _, comment in COMMANDS) == 3
 
 
 @pytest.mark.slow
