@@ -1,6 +1,16 @@
 """The command line, as `./claimbook` or `python -m common.workflow` from the root."""
 
-from common.workflow.cli import main
+import os
+import sys
+
+from common.workflow import fork_client
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["run"] and fork_client.VARIABLE in os.environ:
+        from common.workflow.processes import die_with_pipeline
+
+        die_with_pipeline()
+        fork_client.spawn("common.workflow.cli", sys.argv[1:], any_environment=True)
+    from common.workflow.cli import main
+
     main()

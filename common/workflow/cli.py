@@ -229,3 +229,19 @@ def bench(
     from common.workflow.bench import run_benchmarks
 
     run_benchmarks(name)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def warm(context: typer.Context) -> None:
+    """Run a command, for example `dvc repro -R papers`, with libraries imported only once.
+
+    Every notebook that the command runs starts as a fork of a process that has imported all
+    third-party libraries of the papers. Measurements are the same.
+    """
+    from common.workflow.warm import run_warm
+
+    raise typer.Exit(run_warm(context.args))
+
+
+if __name__ == "__main__":
+    main()

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import ast
 import json
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.workflow.errors import ClaimbookError
-from common.workflow.files import sha256, write_json
+from common.workflow.files import sha256, write_json, write_text
 from common.workflow.project import ROOT, Paper, relative
 
 if TYPE_CHECKING:
@@ -53,6 +55,21 @@ def reached_modules(notebook: Path) -> list[str]:
     return sorted(_modules(roots | {_ENVIRONMENT}, _import_graph()))
 
 
+def imported_libraries(notebooks: Iterable[Path]) -> set[str]:
+    """Third-party names that the notebooks import, themselves or through this checkout's modules.
+
+    Some are no modules but something in one.
+    """
+    graph = _import_graph()
+    sources = [source for notebook in notebooks for source in _code_cells(notebook)]
+    reached = _modules({name for source in sources for name in _imported(source)}, graph)
+    files = [_module_file(module) for module in reached]
+    sources += [file.read_text() for file in files if file.is_file()]
+    names = {name for source in sources for name in _imported(source)}
+    own = ("common", "papers", *sys.stdlib_module_names)
+    return {name for name in names if name.split(".")[0] not in own}
+
+
 def compiled_hash() -> str:
     """One hash over all modules that may hold code compiled by numba, and what they reach.
 
@@ -73,8 +90,6 @@ def _compiles(source: str) -> bool:
 
 @cache
 def _import_graph() -> ImportGraph:
-    import sys
-
     import grimp
 
     if str(ROOT) not in sys.path:
@@ -127,6 +142,17 @@ def _file_fingerprint(path: Path) -> str:
 
 
 def _fingerprint(source: str) -> str:
+    """`_hash_of_code`, remembered between runs."""
+    remembered = ROOT / ".cache" / "code" / f"{sys.version_info.minor}-{sha256(source)}"
+    with suppress(OSError):
+        return remembered.read_text()
+    fingerprint = _hash_of_code(source)
+    with suppress(OSError):  # a read-only checkout can be looked at, too
+        write_text(remembered, fingerprint)
+    return fingerprint
+
+
+def _hash_of_code(source: str) -> str:
     """Hash of the code without comments, layout and docstrings; of the text if it is no Python."""
     try:
         tree = ast.parse(source)

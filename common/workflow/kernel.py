@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, NotebookExecutionManager, papermill_engines
 from papermill.exceptions import PapermillExecutionError as PapermillExecutionError
 
+from common.workflow import fork_client
 from common.workflow.errors import ClaimbookError
 
 ENGINE = "claimbook"
@@ -34,9 +36,12 @@ class OwnPythonKernel(AsyncKernelManager):
 
     @property
     def kernel_spec(self) -> KernelSpec:
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        warm = fork_client.VARIABLE in os.environ
+        start = ["-m", "common.workflow.fork_client"] if warm else ["-m"]
+        argv = [sys.executable, *start, "common.workflow.headless_kernel", "-f"]
         quiet = ["--HistoryManager.enabled=False", "--colors=NoColor"]
-        return KernelSpec(argv=argv + quiet, display_name="Python 3 (ipykernel)", language="python")
+        argv += ["{connection_file}", *quiet]
+        return KernelSpec(argv=argv, display_name="Python 3 (ipykernel)", language="python")
 
 
 class Client(PapermillNotebookClient):
@@ -146,6 +151,8 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any], **options:
     """
     import papermill
 
+    # It guesses at parameters whose comments we have read already, and warns of what it can't.
+    logging.getLogger("papermill").setLevel(logging.ERROR)
     papermill_engines.register(ENGINE, ClaimbookEngine)
     papermill.execute_notebook(
         notebook,
