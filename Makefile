@@ -15,7 +15,7 @@ RUN := $(VENV)/bin/python
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test test-slow lab new-paper bench lock
+.PHONY: help setup reproduce test test-slow site lab new-paper bench lock
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -38,6 +38,9 @@ test: setup  ## style, types, import floors and the quick tests
 
 test-slow: setup  ## the tests that take minutes
 	$(RUN) -m pytest -m slow $(PYTEST_ARGS)
+
+site: setup  ## build the static site into site/ (works offline)
+	./claimbook site
 
 lab: setup  ## open JupyterLab on the notebooks
 	./claimbook lab

@@ -167,6 +167,19 @@ def scoreboard(
 
 
 @app.command()
+def site(
+    out: Annotated[Path, typer.Option(help="Folder that is replaced by the site.")] = Path("site"),
+    show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Build the static site: scoreboard, papers, claims, measurements and notebooks."""
+    from common.workflow.site.build import build_site
+
+    start = build_site(out)
+    if show:
+        typer.launch(str(start))
+
+
+@app.command()
 def reproduce(
     paper: PaperOrAll = "mces_finite_sample",
     profile: Profile = None,

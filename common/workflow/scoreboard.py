@@ -6,6 +6,8 @@ Everything between a page's markers is generated; the rest is written by hand an
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,9 @@ LEGEND = """\
 *Undecided*: it covers both. *Not decidable here*: the profile is too small, and nothing is guessed.
 A claim is written down, with its test, before its verdict is known; where a definition changed
 after results existed, the verdict is marked and the reason stands below the table."""
+
+ClaimLink = Callable[[Paper, str, str], str]
+"""Where the verdict on a claim of a paper, in a profile, leads."""
 
 
 def update_pages(write: bool = True) -> list[str]:
@@ -87,7 +92,7 @@ def scoreboard(papers: list[Paper]) -> str:
     ]
     for paper in papers:
         folder = f"papers/{paper.slug}/"
-        parts += [f"## [{_title(paper)}]({folder}README.md)", claims_block(paper, folder)]
+        parts += [f"## [{title(paper)}]({folder}README.md)", claims_block(paper, folder)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -95,7 +100,7 @@ def summary_table(papers: list[Paper]) -> str:
     """One row per paper: how many of its claims came out how."""
     lines = ["| paper | profile | claims | verdicts | results |", "|---|---|---|---|---|"]
     for paper in papers:
-        for profile in _judged_profiles(paper):
+        for profile in judged_profiles(paper):
             verdicts = read_verdicts(paper, profile) or {"claims": {}}
             counts = {
                 verdict: sum(one["verdict"] == verdict for one in verdicts["claims"].values())
@@ -103,26 +108,27 @@ def summary_table(papers: list[Paper]) -> str:
             }
             told = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n)
             lines.append(
-                f"| [{_title(paper)}](papers/{paper.slug}/README.md) | {profile} "
+                f"| [{title(paper)}](papers/{paper.slug}/README.md) | {profile} "
                 f"| {len(verdicts['claims'])} | {told} | {_freshness(paper, profile)} |"
             )
     return "\n".join(lines)
 
 
-def claims_block(paper: Paper, folder: str = "") -> str:
+def claims_block(paper: Paper, folder: str = "", link: ClaimLink | None = None) -> str:
     """The claims of one paper with their verdicts, one table per judged profile.
 
     Args:
         paper: whose claims.
         folder: how links on the page lead to the paper's folder.
+        link: where verdicts lead; without it they lead nowhere.
     """
-    profiles = _judged_profiles(paper)
+    profiles = judged_profiles(paper)
     if not profiles:
         return "*Not judged yet: `dvc repro " + relative(paper.pipeline_file) + "`.*"
-    return "\n\n".join(_profile_block(paper, profile, folder) for profile in profiles)
+    return "\n\n".join(_profile_block(paper, profile, folder, link) for profile in profiles)
 
 
-def _profile_block(paper: Paper, profile: str, folder: str) -> str:
+def _profile_block(paper: Paper, profile: str, folder: str, link: ClaimLink | None) -> str:
     results = f"{folder}results/{profile}"
     verdicts = read_verdicts(paper, profile)
     assert verdicts is not None
@@ -135,9 +141,10 @@ def _profile_block(paper: Paper, profile: str, folder: str) -> str:
         "|---|---|---|---|---|",
     ]
     for name, claim in verdicts["claims"].items():
+        verdict = _verdict(claim, link and link(paper, profile, name))
         lines.append(
-            f"| **{name}** {_cell(claim['statement'])} | {_paper_says(claim)} "
-            f"| {_cell(effect_text(claim))} | {_verdict(claim)} | {_cell(claim['stand_in'])} |"
+            f"| **{name}** {_cell(claim['statement'])} | {paper_says(claim)} "
+            f"| {_cell(effect_text(claim))} | {verdict} | {_cell(claim['stand_in'])} |"
         )
     sentences = [f"* **{name}**: {claim['takeaway']}" for name, claim in verdicts["claims"].items()]
     history = [
@@ -152,14 +159,16 @@ def _profile_block(paper: Paper, profile: str, folder: str) -> str:
     return "\n".join([*lines, "", *folded, *history, *retired])
 
 
-def _verdict(claim: dict[str, Any]) -> str:
+def _verdict(claim: dict[str, Any], target: str | None) -> str:
     marks = "".join(f"<br>*{mark}*" for mark in claim.get("marks", []))
     fragility = claim.get("fragility")
     share = f"<br>{100 * fragility:.1f} % of label flips" if fragility is not None else ""
-    return f"{SIGNS[claim['verdict']]}{share}{marks}"
+    sign = SIGNS[claim["verdict"]]
+    return f"{f'[{sign}]({target})' if target else sign}{share}{marks}"
 
 
-def _paper_says(claim: dict[str, Any]) -> str:
+def paper_says(claim: dict[str, Any]) -> str:
+    """Where the paper makes the claim, with its number and how ours compares, for a table."""
     source = claim["source"]
     if source["value"] is None:
         return _cell(f"{source['place']}: no number")
@@ -170,16 +179,19 @@ def _paper_says(claim: dict[str, Any]) -> str:
     return _cell(text)
 
 
-def _judged_profiles(paper: Paper) -> list[str]:
+def judged_profiles(paper: Paper) -> list[str]:
+    """The committed profiles in which the paper has verdicts."""
     return [name for name in COMMITTED_PROFILES if read_verdicts(paper, name) is not None]
 
 
+@cache  # takes seconds, and several tables of one command ask for it
 def _freshness(paper: Paper, profile: str) -> str:
     states = {line.state for line in paper_status(paper, profile) if not line.fresh}
     return "up to date" if not states else f"**{', '.join(sorted(states))}**"
 
 
-def _title(paper: Paper) -> str:
+def title(paper: Paper) -> str:
+    """The title that the paper has in its claims."""
     from common.workflow.claims import load_claims
 
     return load_claims(paper.claims_file).paper.title
