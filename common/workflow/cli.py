@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
-from common.workflow.errors import ClaimbookError
+from common.workflow.errors import ClaimbookError, told_plainly
 
 app = typer.Typer(
     help="Re-run machine-learning papers and check their claims.",
@@ -30,19 +29,11 @@ PaperOrAll = Annotated[str, typer.Argument(help="A folder of papers/, or `all`."
 
 def main() -> None:
     """Run the command line; a `ClaimbookError` is a message and exit status 1."""
-    try:
+    from common.workflow.processes import die_with_pipeline
+
+    with told_plainly():
+        die_with_pipeline()
         app(prog_name="claimbook")
-    except ClaimbookError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except BrokenPipeError:  # the reader of a pipe has seen enough
-        sys.exit(1)
-    except OSError as error:  # full disk, read-only folder: nothing to debug
-        print(f"error: {error.strerror}: {error.filename or 'no file named'}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("interrupted: nothing half-written was left behind.", file=sys.stderr)
-        sys.exit(130)
 
 
 def _profile(given: str | None) -> str:
@@ -134,21 +125,18 @@ def status(
 
 @app.command()
 def verify(paper: PaperOrAll = "all") -> None:
-    """Hash every result again and report files that are not what was written."""
-    from common.workflow.project import PROFILES, chosen_papers, result_folders
-    from common.workflow.status import damaged
+    """Hash every result and DVC's cache again and report what is not as it was written."""
+    from common.workflow.integrity import damage
+    from common.workflow.project import chosen_papers
 
-    folders = [
-        folder
-        for one in chosen_papers(paper)
-        for profile in PROFILES
-        for folder in result_folders(one, profile)
-    ]
-    problems = [problem for folder in folders for problem in damaged(folder)]
+    results, objects, problems = damage(chosen_papers(paper))
     for problem in problems:
         print(problem)
-    print(f"{len(folders)} results checked, {len(problems)} files damaged.")
+    print(f"{results} results and {objects} cached objects checked, {len(problems)} damaged.")
     if problems:
+        print(
+            "Delete what is named, then `dvc repro` the paper's dvc.yaml: DVC alone may not see it."
+        )
         raise typer.Exit(1)
 
 

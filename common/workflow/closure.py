@@ -95,7 +95,10 @@ def _import_graph() -> ImportGraph:
     if str(ROOT) not in sys.path:
         sys.path.insert(0, str(ROOT))
     folder = ROOT / ".cache" / "grimp"
-    return grimp.build_graph("common", "papers", cache_dir=str(folder))
+    try:
+        return grimp.build_graph("common", "papers", cache_dir=str(folder))
+    except OSError:  # a read-only checkout can be looked at, too
+        return grimp.build_graph("common", "papers", cache_dir=None)
 
 
 def _code_cells(notebook: Path) -> Iterator[str]:
@@ -147,7 +150,7 @@ def _fingerprint(source: str) -> str:
     with suppress(OSError):
         return remembered.read_text()
     fingerprint = _hash_of_code(source)
-    with suppress(OSError):  # a read-only checkout can be looked at, too
+    with suppress(OSError):
         write_text(remembered, fingerprint)
     return fingerprint
 

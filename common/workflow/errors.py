@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class ClaimbookError(Exception):
     """A message for the user; the command line prints it without a traceback."""
+
+
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    """End the program with a line and a status, where a traceback would help nobody."""
+    try:
+        yield
+    except ClaimbookError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        sys.exit(1)
+    except OSError as error:  # full disk, read-only folder: nothing to debug
+        print(f"error: {_reason(error)}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted: nothing half-written was left behind.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _reason(error: OSError) -> str:
+    from common.workflow.project import relative
+
+    reason = error.strerror or str(error)
+    return f"{reason}: {relative(Path(error.filename))}" if error.filename else reason
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -17,20 +17,36 @@ from common.workflow.project import relative
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace `path` by `text` at once: a reader sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as file:
+    """Replace `path` by `text` at once: a reader sees the old file or the new one.
+
+    Raises:
+        OSError: it cannot be written (full disk, read-only folder); its `filename` is `path`.
+    """
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
+            with os.fdopen(descriptor, "w") as file:  # closing flushes: it can fail as well
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
         except BaseException:
-            os.unlink(file.name)
+            os.unlink(temporary)
             raise
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an `OSError` name `path` where it names no file, or a temporary one beside it."""
+    try:
+        yield
+    except OSError as error:
+        hidden, named = path.with_name(f".{path.name}."), error.filename
+        if error.errno is not None and (named is None or str(named).startswith(str(hidden))):
+            error.filename = str(path)
+        raise
 
 
 def to_json(value: Any) -> str:
@@ -84,10 +100,19 @@ def replace_folder(new: Path, final: Path) -> None:
     """
     final.parent.mkdir(parents=True, exist_ok=True)
     old = new.with_name(f"{new.name}.old")
-    if final.exists():
-        os.replace(final, old)
-    os.replace(new, final)
+    try:
+        if final.exists():
+            os.replace(final, old)
+        os.replace(new, final)
+    except BaseException:  # an interrupt included
+        if old.exists() and not final.exists():
+            os.replace(old, final)
+        raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+PATIENCE = 2.0
+"""Seconds in which a run whose pipeline was killed ends and gives back its lock."""
 
 
 @contextmanager
@@ -104,8 +129,8 @@ def folder_lock(folder: Path, lock_folder: Path) -> Iterator[None]:
     file = lock_folder / f"{folder.parent.name}-{folder.name}.lock"
     holder = file.with_suffix(".pid")
     try:
-        with FileLock(file, timeout=0):
-            holder.write_text(str(os.getpid()))
+        with FileLock(file, timeout=PATIENCE):
+            write_text(holder, str(os.getpid()))
             yield
     except Timeout:
         pid = holder.read_text() if holder.exists() else "unknown"

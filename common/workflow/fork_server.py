@@ -161,7 +161,7 @@ def _become(request: dict[str, Any]) -> NoReturn:
     set_by_libraries = dict(os.environ.items() - _GIVEN.items())
     os.environ.clear()
     os.environ.update(set_by_libraries | request["environment"])
-    os.environ.pop("DVC_STAGE", None)  # it is the caller who ends with his `dvc`
+    os.environ.pop("DVC_STAGE", None)  # the caller watches the `dvc`
     os.chdir(request["folder"])
     sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w", 1)
     libraries = [path for path in sys.path if path != _ROOT]

@@ -18,7 +18,15 @@ from typing import Any
 
 from common.workflow.closure import notebook_hash
 from common.workflow.errors import ClaimbookError
-from common.workflow.files import hash_file, hash_path, hash_tree, sha256, to_json, write_json
+from common.workflow.files import (
+    hash_file,
+    hash_path,
+    hash_tree,
+    read_json,
+    sha256,
+    to_json,
+    write_json,
+)
 from common.workflow.parameters import seeds_of
 from common.workflow.project import ROOT, Paper, paper_of, relative
 from common.workflow.yaml_source import load_yaml, plain
@@ -41,6 +49,22 @@ def current_inputs(
         "seeds": seeds_of(parameters),
         "data": {name: hash_path(ROOT / name) for name in data_files(notebook, profile, arm)},
     }
+
+
+def read_inputs(folder: Path) -> dict[str, Any]:
+    """The `inputs.json` of a result.
+
+    Raises:
+        ClaimbookError: it is missing or damaged.
+    """
+    file = folder / "inputs.json"
+    inputs = read_json(file)
+    kinds = {"arm": dict, "code": str, "data": dict, "notebook": str, "outputs": dict}
+    kinds |= {"parameters": dict, "parameters_hash": str, "profile": str, "seeds": list}
+    for name, kind in kinds.items():
+        if not isinstance(inputs, dict) or not isinstance(inputs.get(name), kind):
+            raise ClaimbookError(f"{relative(file)} is damaged: `{name}` is no {kind.__name__}.")
+    return dict(inputs)
 
 
 def finished_inputs(inputs: dict[str, Any], folder: Path, tables: dict[str, Any]) -> dict[str, Any]:
@@ -81,13 +105,14 @@ def stages(paper: Paper) -> dict[str, Any]:
 
 def write_provenance(file: Path, seconds: float) -> None:
     """Write down when, where, from which commit and with which packages a result was made."""
+    changes = _git("status", "--porcelain", "--untracked-files=no")
     write_json(
         file,
         {
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(seconds, 1),
             "commit": _git("rev-parse", "HEAD"),
-            "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no")),
+            "uncommitted_changes": None if changes is None else bool(changes),
             "environment": environment_hash(),
             "python": platform.python_version(),
             "platform": platform.platform(),

@@ -11,9 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from common.workflow.bytecode import check_by_content
+from common.workflow.closure import reached_modules
 from common.workflow.errors import ClaimbookError
 from common.workflow.files import (
     folder_lock,
+    naming,
     read_json,
     replace_folder,
     sha256,
@@ -24,7 +27,7 @@ from common.workflow.files import (
 from common.workflow.kernel_environment import kernel_environment, preamble
 from common.workflow.notebook_form import dumps, executed_form
 from common.workflow.parameters import notebook_parameters
-from common.workflow.processes import die_with_pipeline, stop_cleanly_on_sigterm
+from common.workflow.processes import stop_cleanly_on_sigterm, stop_writers
 from common.workflow.project import ROOT, Paper, check_profile, paper_of, relative
 from common.workflow.records import current_inputs, finished_inputs, write_provenance
 
@@ -64,9 +67,9 @@ def run_notebook(
     _require_accelerator(profile)
     inputs = current_inputs(notebook, profile, arm, parameters)
     final = result_folder(paper, notebook, profile, arm)
-    die_with_pipeline()
     stop_cleanly_on_sigterm()
-    with _staging(final) as staging:
+    check_by_content(reached_modules(notebook))
+    with _staging(final) as staging, naming(staging):
         limit = time_limit or TIME_LIMITS[profile]
         _execute(notebook, staging, inputs, limit, Progress(f"{final.name} [{profile}]"))
         tables_file = staging / "tables.json"
@@ -101,8 +104,9 @@ def _staging(final: Path) -> Iterator[Path]:
     with folder_lock(final, working / "locks"):
         name = f"{final.parent.name}-{final.name}"
         for left_by_a_killed_run in working.glob(f"{name}-*"):
+            stop_writers(left_by_a_killed_run)
             shutil.rmtree(left_by_a_killed_run, ignore_errors=True)
-        # A name of its own: the killed run's kernel may live, and write, for a second more.
+        # A name of its own: a kernel that could not be stopped (another user's) may still write.
         staging = working / f"{name}-{os.getpid()}"
         staging.mkdir(parents=True)
         try:
@@ -164,8 +168,12 @@ def _keep_partial(executed: Path, notebook: Path, profile: str) -> str:
     if not executed.is_file():
         return ""
     kept = notebook.parent / "results" / "_failed" / profile / notebook.name
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(executed, kept)
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(executed, kept)
+    except OSError:  # a full disk, say: why the cell failed is what matters
+        kept.unlink(missing_ok=True)
+        return ""
     return f"\nThe notebook up to there: {relative(kept)}"
 
 

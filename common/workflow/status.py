@@ -12,7 +12,7 @@ from common.workflow.errors import ClaimbookError
 from common.workflow.files import hash_file, hash_tree, read_json
 from common.workflow.parameters import notebook_parameters
 from common.workflow.project import Paper, relative, result_folders
-from common.workflow.records import current_inputs, environment_hash, stages
+from common.workflow.records import current_inputs, environment_hash, read_inputs, stages
 
 FRESH = "up to date"
 
@@ -65,8 +65,11 @@ def _missing_arms(paper: Paper, notebook: Path, folders: list[Path]) -> list[str
 
 
 def _notebook_state(notebook: Path, folder: Path) -> tuple[str, str]:
-    made_from = read_json(folder / "inputs.json")
-    profile, arm = made_from["profile"], made_from["arm"]
+    try:
+        made_from = read_inputs(folder)
+    except ClaimbookError as error:
+        return "damaged", str(error)
+    profile, arm = folder.parent.name, made_from["arm"]
     try:
         parameters = notebook_parameters(notebook, profile, arm)
         now = current_inputs(notebook, profile, arm, parameters)
@@ -78,6 +81,8 @@ def _notebook_state(notebook: Path, folder: Path) -> tuple[str, str]:
         return "stale", f"{names} changed{_parameter_changes(now, made_from)}"
     if damage := damaged(folder):
         return "damaged", "; ".join(damage)
+    if unlike := [name for name in now if now[name] != made_from.get(name)]:
+        return "damaged", f"inputs.json: {', '.join(unlike)} changed"
     return FRESH, _environment_note(folder)
 
 
@@ -97,8 +102,11 @@ def _environment_note(folder: Path) -> str:
 
 
 def damaged(folder: Path) -> list[str]:
-    """Files of a result that are not as its `inputs.json` says."""
-    written = read_json(folder / "inputs.json")["outputs"]
+    """What is wrong with a result: files that are not as its `inputs.json` says, or that file."""
+    try:
+        written = read_inputs(folder)["outputs"]
+    except ClaimbookError as error:
+        return [str(error)]
     there = {name: value for name, value in hash_tree(folder).items() if name != "inputs.json"}
     names = sorted(written.keys() | there.keys())
     return [
@@ -113,8 +121,11 @@ def _verdict_line(paper: Paper, profile: str) -> Line:
     file = paper.results(profile) / "verdicts.json"
     if not file.is_file():
         return Line(paper.slug, profile, "judge", "not run")
-    written = read_json(file).get("inputs", {})
-    now = judge_inputs(paper, profile)
+    try:
+        written = dict(read_json(file)["inputs"])
+    except (ClaimbookError, KeyError, TypeError, ValueError):
+        return Line(paper.slug, profile, "judge", "damaged", f"{relative(file)}: judge again")
+    now = _judged_from(paper, profile)
     changed = [name for name in now if now[name] != written.get(name)]
     if changed:
         return Line(paper.slug, profile, "judge", "stale", f"{', '.join(changed)} changed")
@@ -122,7 +133,22 @@ def _verdict_line(paper: Paper, profile: str) -> Line:
 
 
 def judge_inputs(paper: Paper, profile: str) -> dict[str, Any]:
-    """What verdicts are made from: the claims, the judging code and the tables."""
+    """What verdicts are made from: the claims, the judging code and the tables.
+
+    Raises:
+        ClaimbookError: a result is damaged, so a verdict on it would be worth nothing.
+    """
+    for folder in result_folders(paper, profile):
+        if damage := damaged(folder):
+            raise ClaimbookError(
+                f"{relative(folder)} is damaged ({'; '.join(damage)}). `./claimbook verify` says "
+                "whether DVC's cache is too; delete what it names, and run "
+                f"`dvc repro {relative(paper.pipeline_file)}`."
+            )
+    return _judged_from(paper, profile)
+
+
+def _judged_from(paper: Paper, profile: str) -> dict[str, Any]:
     return {
         "claims": hash_file(paper.claims_file),
         "code": closure_hashes(paper)["judge"],

@@ -19,8 +19,9 @@ def judge_paper(paper: Paper, profile: str) -> dict[str, Any]:
 
     claims = load_claims(paper.claims_file)
     folder = paper.results(profile)
+    inputs = judge_inputs(paper, profile)  # refuses damaged tables
     verdicts = judge(claims, folder.parent, profile, committed_verdicts(paper, profile))
-    verdicts["inputs"] = judge_inputs(paper, profile)
+    verdicts["inputs"] = inputs
     write_json(folder / "verdicts.json", verdicts)
     write_json(folder / "metrics.json", metrics(verdicts))
     return verdicts
@@ -38,14 +39,20 @@ def metrics(verdicts: dict[str, Any]) -> dict[str, Any]:
 
 
 def committed_verdicts(paper: Paper, profile: str) -> dict[str, Any] | None:
-    """The `verdicts.json` of the last commit, if there is one."""
+    """The `verdicts.json` of the last commit, if there is one.
+
+    Raises:
+        ClaimbookError: git does not trust this checkout, which belongs to another user.
+    """
     name = relative(paper.results(profile) / "verdicts.json")
     command = ["git", "-C", str(ROOT), "show", f"HEAD:./{name}"]
     try:
-        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
+        shown = subprocess.run(command, capture_output=True, text=True)
+    except OSError:  # no git
         return None
-    return dict(json.loads(shown))
+    if "dubious ownership" in shown.stderr:
+        raise ClaimbookError(f"whether a claim changed cannot be seen: {shown.stderr.strip()}")
+    return dict(json.loads(shown.stdout)) if shown.returncode == 0 else None
 
 
 def explain_claim(name: str, profile: str) -> str:
