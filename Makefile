@@ -26,8 +26,8 @@ ifndef CLAIMBOOK_PYTHON
 	@$(PYTHON) -I scripts/make_venv.py
 endif
 
-reproduce: setup  ## re-run a paper from nothing and compare (PAPER=slug or all, PROFILE=cpu)
-	./claimbook reproduce $(PAPER) --profile $(PROFILE)
+reproduce: setup  ## re-run a paper from nothing and compare (PAPER=slug or all, PROFILE=cpu, WORKERS=2)
+	./claimbook reproduce $(PAPER) --profile $(PROFILE) $(if $(WORKERS),--workers $(WORKERS))
 
 test: setup  ## style, types, import floors and the quick tests
 	$(RUN) -m ruff check .
@@ -37,7 +37,7 @@ test: setup  ## style, types, import floors and the quick tests
 	$(RUN) -m pytest -n 2 $(PYTEST_ARGS)
 
 test-slow: setup  ## the tests that take minutes
-	$(RUN) -m pytest -m slow $(PYTEST_ARGS)
+	$(RUN) -m pytest -n 2 -m slow $(PYTEST_ARGS)
 
 site: setup  ## build the static site into site/ (works offline)
 	./claimbook site

@@ -53,7 +53,7 @@ def notebook_overhead(tree: Path, repeats: int) -> None:
     """An almost empty notebook: ours, and papermill's command."""
     file = tree / "papers" / "paper_000" / "01_measure.ipynb"
     notebook = json.loads(file.read_text())
-    kept = [cell for cell in notebook["cells"] if cell["metadata"].get("tags") == ["parameters"]]
+    kept = [cell for cell in notebook["cells"] if cell["metadata"].get("tags")]
     file.write_text(json.dumps(notebook | {"cells": [*kept, EMPTY]}))
     ours = ["./claimbook", "run", f"papers/paper_000/{file.name}", "--profile", "smoke"]
     rival = [sys.executable, "-m", "papermill", "-k", "python3", str(file), str(tree / "out.ipynb")]

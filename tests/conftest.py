@@ -58,6 +58,13 @@ class Tree:
         assert 'File "' not in done.stderr, done.stderr
         return printed
 
+    def warm(self, *arguments: str) -> str:
+        """`ok`, with notebooks as forks of one process: for what is not about starting them."""
+        if os.environ.get("CLAIMBOOK_TEST_FRESH"):  # benchmarks/warm_start.py compares
+            return self.ok(*arguments)
+        program = [sys.executable, "-m", "dvc"] if arguments[0] == "dvc" else [arguments[0]]
+        return self.ok("claimbook", "warm", *program, *arguments[1:])
+
     def edit(self, file: str, old: str, new: str) -> None:
         path = self.root / file
         text = path.read_text()
@@ -84,7 +91,7 @@ class Tree:
         subprocess.run([*git, "commit", "-qm", message], check=True, capture_output=True)
 
 
-def _copy(target: Path, keep: Callable[[str], bool]) -> Tree:
+def copy_tree(target: Path, keep: Callable[[str], bool]) -> Tree:
     """A copy of the working tree, uncommitted files included, as a git and DVC repository."""
     listed = subprocess.run(
         ["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard"],
@@ -103,7 +110,7 @@ def _copy(target: Path, keep: Callable[[str], bool]) -> Tree:
 @pytest.fixture
 def empty_tree(tmp_path: Path) -> Tree:
     """The project without any paper."""
-    return _copy(tmp_path, lambda name: not name.startswith("papers/") or name.count("/") == 1)
+    return copy_tree(tmp_path, lambda name: not name.startswith("papers/") or name.count("/") == 1)
 
 
 @pytest.fixture
@@ -116,6 +123,6 @@ def toy(empty_tree: Tree) -> Tree:
 @pytest.fixture(scope="session")
 def whole_tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     """The whole project, with the profile set to smoke."""
-    tree = _copy(tmp_path_factory.mktemp("tree"), lambda name: True)
+    tree = copy_tree(tmp_path_factory.mktemp("tree"), lambda name: True)
     tree.edit("params.yaml", "profile: cpu", "profile: smoke")
     return tree

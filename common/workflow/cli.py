@@ -171,12 +171,26 @@ def site(
 def reproduce(
     paper: PaperOrAll = "mces_finite_sample",
     profile: Profile = None,
+    workers: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Run notebooks side by side in this many processes."),
+    ] = None,
+    scheduler: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Run notebooks on a Dask scheduler's workers: address or file."),
+    ] = None,
+    shared: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Folder that all workers see; with --scheduler the default is here."),
+    ] = None,
 ) -> None:
     """Re-run a paper from nothing in a clone of its own and compare with what is committed."""
+    from common.workflow.cluster.connect import chosen_workers
     from common.workflow.project import chosen_papers
     from common.workflow.reproduce import reproduce_papers
 
-    if not reproduce_papers(chosen_papers(paper), _profile(profile)):
+    on = chosen_workers(workers, scheduler, shared)
+    if not reproduce_papers(chosen_papers(paper), _profile(profile), on):
         raise typer.Exit(1)
 
 

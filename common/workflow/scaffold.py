@@ -44,7 +44,7 @@ def make_paper(slug: str) -> list[str]:
 
 def copy_without_papers(target: Path) -> None:
     """Make the folder `target` a git repository of this project without its papers."""
-    names = (".dvc", ".dvcignore", ".gitignore", "README.md", "claimbook", "common", "params.yaml")
+    names = (".dvc", ".dvcignore", ".gitignore", "README.md", "claimbook", "common")
     ignored = shutil.ignore_patterns("__pycache__", "cache", "tmp", "config.local")
     for name in names:
         if (ROOT / name).is_dir():
@@ -53,4 +53,5 @@ def copy_without_papers(target: Path) -> None:
             shutil.copy2(ROOT / name, target / name)
     (target / "papers").mkdir()
     (target / "papers" / "__init__.py").touch()
+    (target / "params.yaml").write_text("profile: cpu\n")
     subprocess.run(["git", "init", "-q", str(target)], check=True)

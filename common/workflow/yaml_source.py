@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from common.workflow.project import relative
 
 @dataclass(frozen=True)
 class YamlSource:
-    """A parsed file. `data` is plain dicts and lists that remember their lines."""
+    """A parsed file, shared by all who ask for it. `data` remembers the lines of its keys."""
 
     path: Path
     data: Any
@@ -42,13 +43,20 @@ def load_yaml(path: Path) -> YamlSource:
     Raises:
         ClaimbookError: the file is missing or no YAML, with file and line.
     """
+    try:
+        return _parsed(path, path.read_text())
+    except FileNotFoundError:
+        raise ClaimbookError(f"{relative(path)} does not exist.") from None
+
+
+@cache
+def _parsed(path: Path, text: str) -> YamlSource:
+    """Parsing is slow, and one command reads a paper's parameters once for every notebook."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError
 
     try:
-        return YamlSource(path, YAML(typ="rt").load(path.read_text()))
-    except FileNotFoundError:
-        raise ClaimbookError(f"{relative(path)} does not exist.") from None
+        return YamlSource(path, YAML(typ="rt").load(text))
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1

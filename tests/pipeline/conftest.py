@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Tree, _copy
+from tests.conftest import Tree, copy_tree
 from tests.pipeline.faults import REPRO, prepare
 
 
@@ -15,7 +15,7 @@ from tests.pipeline.faults import REPRO, prepare
 def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     """The toy with checkpoints, tables and a figure, run and committed."""
     folder = tmp_path_factory.mktemp("finished")
-    tree = _copy(folder, lambda name: not name.startswith("papers/") or name.count("/") == 1)
+    tree = copy_tree(folder, lambda name: not name.startswith("papers/") or name.count("/") == 1)
     tree.ok("claimbook", "new-paper", "toy")
     prepare(tree).ok(*REPRO)
     tree.commit()
