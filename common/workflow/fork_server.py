@@ -30,7 +30,10 @@ from typing import Any, NoReturn
 
 from common.workflow.fork_client import receive, send, signal_group
 
-RUN_TIME = ("CLAIMBOOK_", "DVC_", "IPYTHONDIR", "JPY_", "NUMBA_CACHE_DIR", "PWD", "PYTHONPATH")
+RUN_TIME = (
+    *("CLAIMBOOK_", "DVC_", "IPYTHONDIR", "JPY_", "NUMBA_CACHE_DIR", "PYTHONPATH"),
+    *("_", "OLDPWD", "PWD", "SHLVL"),  # of shells
+)
 """Environment variables, by their first letters, that may differ from the server's: nothing has
 read them for good by the time that the libraries are imported."""
 
@@ -138,8 +141,12 @@ class Server:
 
 
 def _fits(environment: dict[str, str]) -> bool:
-    differing = environment.items() ^ _GIVEN.items()
-    return all(name.startswith(RUN_TIME) for name, _ in differing)
+    """Whether a process with this environment may be a fork; says so where it may not."""
+    differing = {name for name, _ in environment.items() ^ _GIVEN.items()}
+    unlike = sorted(name for name in differing if not name.startswith(RUN_TIME))
+    if unlike:
+        print(f"warm: a kernel starts afresh, since it has another {unlike[0]}", file=sys.stderr)
+    return not unlike
 
 
 def _import(libraries: list[str]) -> None:
@@ -149,6 +156,8 @@ def _import(libraries: list[str]) -> None:
     for name in libraries:
         with suppress(Exception):  # importing early is a favour: the child reports what is wrong
             importlib.import_module(name)
+    if nbformat := sys.modules.get("nbformat.validator"):
+        nbformat.get_validator(version=4, version_minor=5)  # it keeps what it compiles
     gc.collect()
     gc.freeze()  # the children share these pages as long as nobody writes to them
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from queue import Empty
 from tempfile import TemporaryDirectory
 from typing import Any, TextIO
 
 # nbformat -> jsonschema would compile a URI grammar at import (1 s) that nobody needs here.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
+from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import run_sync
@@ -31,13 +35,39 @@ class TimeLimitError(ClaimbookError):
     """The notebook ran longer than its stage may."""
 
 
+class KernelClient(AsyncKernelClient):
+    """Talks to a new kernel as soon as it answers."""
+
+    async def wait_for_ready(self, timeout: float | None = None) -> None:
+        """Wait until the kernel answers on both channels.
+
+        Jupyter's own goes on to listen for 0.2 s, so that nothing of the start is left to read.
+        Whoever executes cells tells messages apart by what they answer.
+
+        Raises:
+            RuntimeError: the kernel died, or does not answer in time.
+        """
+        until = time.monotonic() + (timeout or float("inf"))
+        while time.monotonic() < until:
+            self.kernel_info()
+            with suppress(Empty):
+                await self.get_shell_msg(timeout=1)
+                await self.get_iopub_msg(timeout=0.2)
+                return
+            if not await self.is_alive():
+                raise RuntimeError("Kernel died before replying to kernel_info")
+        raise RuntimeError(f"Kernel didn't respond in {timeout} seconds")
+
+
 class OwnPythonKernel(AsyncKernelManager):
     """The kernel of the running Python, whatever kernels the user has installed."""
+
+    client_factory = KernelClient
 
     @property
     def kernel_spec(self) -> KernelSpec:
         warm = fork_client.VARIABLE in os.environ
-        start = ["-m", "common.workflow.fork_client"] if warm else ["-m"]
+        start = ["-S", "-m", "common.workflow.fork_client"] if warm else ["-m"]
         argv = [sys.executable, *start, "common.workflow.headless_kernel", "-f"]
         quiet = ["--HistoryManager.enabled=False", "--colors=NoColor"]
         argv += ["{connection_file}", *quiet]
@@ -139,6 +169,11 @@ def _stop(client: Client, manager: OwnPythonKernel) -> None:
     if client.kc is not None:
         client.kc.stop_channels()
     if manager.has_kernel:
+        run_sync(manager.signal_kernel)(signal.SIGKILL)
+        for _ in range(10):  # or Jupyter looks for it once, and again in 0.1 s
+            if not run_sync(manager.is_alive)():
+                break
+            time.sleep(0.005)
         run_sync(manager.shutdown_kernel)(now=True)
     manager.context.destroy(linger=0)
 

@@ -19,7 +19,8 @@ from common.workflow.project import ROOT, all_papers
 from common.workflow.runner import compiled_code
 
 RUNNER = (
-    *("filelock", "grimp", "papermill.execute", "psutil", "pydantic", "ruamel.yaml", "typer"),
+    *("filelock", "grimp", "papermill.execute", "psutil", "ruamel.yaml", "typer"),
+    *("pydantic.fields", "pydantic.type_adapter"),
     *("ipykernel.ipkernel", "ipykernel.kernelapp", "nbclient.client"),
 )
 """What running a notebook imports, whatever stands in it."""
