@@ -142,8 +142,13 @@ class Server:
 
 def _fits(environment: dict[str, str]) -> bool:
     """Whether a process with this environment may be a fork; says so where it may not."""
-    differing = {name for name, _ in environment.items() ^ _GIVEN.items()}
-    unlike = sorted(name for name in differing if not name.startswith(RUN_TIME))
+    unlike = sorted(
+        name
+        for name in environment.keys() | _GIVEN.keys()
+        if not name.startswith(RUN_TIME)
+        # a forked runner hands on what libraries have set
+        and environment.get(name) not in (_GIVEN.get(name), os.environ.get(name))
+    )
     if unlike:
         print(f"warm: a kernel starts afresh, since it has another {unlike[0]}", file=sys.stderr)
     return not unlike

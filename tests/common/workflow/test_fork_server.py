@@ -88,6 +88,15 @@ def test_where_libraries_see_something_else_or_no_server_is_a_process_starts_afr
     assert not json.loads(here.start(**other).stdout)["warm"]
 
 
+def test_a_variable_that_a_library_has_set_is_no_difference(tmp_path: Path) -> None:
+    (tmp_path / "probe.py").write_text(PROBE)
+    given = {"PATH": os.environ["PATH"]}
+    for seen in (given, given | {"SET_BY_A_LIBRARY": "1"}):  # a process may hand it on, or not
+        with forking(["colorsys", "tests.common.workflow.sets_a_variable"], given) as variable:
+            here = Here(tmp_path, seen | variable | {"PYTHONPATH": str(ROOT)})
+            assert json.loads(here.start().stdout)["warm"]
+
+
 def test_edited_code_is_what_runs(here: Here) -> None:
     for word in ("old", "newer"):
         here.module(f"print({word!r})")
