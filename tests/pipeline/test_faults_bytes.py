@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Tree
-from tests.pipeline.faults import MEASURED, NOTEBOOK, REPRO, RUN, SMOKE, lasting
+from tests.pipeline.faults import MEASURED, NOTEBOOK, REPRO, RUN, SMOKE, forget, lasting
 from tests.pipeline.test_dvc import stages_run
 
 pytestmark = pytest.mark.slow
@@ -131,6 +131,32 @@ def test_times_of_files_mean_nothing(finished: Tree) -> None:
     assert "stale" in finished.fails("claimbook", "status", "toy")
     assert "01_measure" in stages_run(finished.ok(*REPRO))
     assert finished.ok("claimbook", "status", "toy").count("up to date") == 2
+
+
+JUMPING = """
+import os, time
+
+def jumping(real=time.time):
+    open(os.environ["CLOCK_JUMPED"], "a").close()
+    return real() + (-1) ** int(real() / 0.4) * 10 * 365 * 86400
+
+time.time = jumping
+"""
+"""Python imports a module called `sitecustomize` before anything else."""
+
+
+def test_a_clock_that_jumps_during_a_run_changes_nothing(finished: Tree, tmp_path: Path) -> None:
+    before = lasting(finished)
+    forget(finished)
+    site, jumped = finished.root / "sitecustomize.py", tmp_path / "jumped"
+    site.write_text(JUMPING)
+    jumping = {"PYTHONPATH": str(finished.root), "CLOCK_JUMPED": str(jumped)}
+    finished.ok(*REPRO, environment=jumping)
+    assert jumped.exists()
+    site.unlink()
+    assert lasting(finished) == before
+    assert finished.ok("claimbook", "status", "toy").count("up to date") == 2
+    assert stages_run(finished.ok(*REPRO)) == ["closure"]
 
 
 def test_a_module_with_its_old_time_and_size_is_not_taken_from_bytecode(finished: Tree) -> None:
