@@ -14,6 +14,7 @@ when its standard input is closed.
 from __future__ import annotations
 
 import atexit
+import builtins
 import gc
 import importlib
 import os
@@ -24,8 +25,10 @@ import signal
 import socket
 import sys
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 from common.workflow.fork_client import receive, send, signal_group
@@ -154,13 +157,29 @@ def _fits(environment: dict[str, str]) -> bool:
     return not unlike
 
 
+@contextmanager
+def _like_in_a_kernel() -> Iterator[None]:
+    """Libraries that ask for IPython when they are imported, as pandas does, find a kernel."""
+    import IPython
+
+    real = IPython.get_ipython
+    shell = SimpleNamespace(kernel=True, config={"IPKernelApp": {}})
+    builtins.get_ipython = IPython.get_ipython = lambda: shell  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        IPython.get_ipython = real
+        del builtins.get_ipython  # type: ignore[attr-defined]
+
+
 def _import(libraries: list[str]) -> None:
     # A URI grammar that nbformat would compile (1 s), and a debugger: nobody needs them here.
     for unwanted in ("rfc3987_syntax", "debugpy"):
         sys.modules.setdefault(unwanted, None)  # type: ignore[arg-type]
-    for name in libraries:
-        with suppress(Exception):  # importing early is a favour: the child reports what is wrong
-            importlib.import_module(name)
+    with _like_in_a_kernel():
+        for name in libraries:
+            with suppress(Exception):  # a favour: it is the child that reports what is wrong
+                importlib.import_module(name)
     if nbformat := sys.modules.get("nbformat.validator"):
         nbformat.get_validator(version=4, version_minor=5)  # it keeps what it compiles
     gc.collect()

@@ -97,6 +97,18 @@ def test_a_variable_that_a_library_has_set_is_no_difference(tmp_path: Path) -> N
             assert json.loads(here.start().stdout)["warm"]
 
 
+def test_what_asks_for_ipython_when_it_is_imported_finds_a_kernel(tmp_path: Path) -> None:
+    """Pandas does, and shows wide tables otherwise to a terminal."""
+    code = "import builtins, pandas\nprint(pandas.get_option('display.max_columns'), "
+    code += "hasattr(builtins, 'get_ipython'))"
+    (tmp_path / "probe.py").write_text(code)
+    given = {"PATH": os.environ["PATH"]}
+    with forking(["pandas"], given) as variable:
+        here = Here(tmp_path, given | variable | {"PYTHONPATH": str(ROOT)})
+        assert here.start().stdout == "20 False\n"
+    assert here.start().stdout == "0 False\n"
+
+
 def test_edited_code_is_what_runs(here: Here) -> None:
     for word in ("old", "newer"):
         here.module(f"print({word!r})")
