@@ -31,18 +31,27 @@ def spawn(module: str, arguments: list[str], any_environment: bool = False) -> N
         any_environment: fork even where variables that libraries may have read differ from the
             server's; otherwise the process then starts afresh.
     """
-    address = os.environ.get(VARIABLE)
-    if address:
-        with suppress(OSError), socket.socket(socket.AF_UNIX) as server:
-            server.connect(address)
-            socket.send_fds(server, [b"s"], [0, 1, 2])
-            request = {"module": module, "arguments": arguments, "folder": os.getcwd()}
-            settings = {"environment": dict(os.environ), "any_environment": any_environment}
-            send(server, request | settings)
-            answer = receive(server)
-            if answer and answer["child"]:
-                _stand_in_for(answer["child"], server)
+    with socket.socket(socket.AF_UNIX) as server:
+        child = _fork(server, module, arguments, any_environment)
+        if child:
+            _stand_in_for(child, server)
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
+
+
+def _fork(
+    server: socket.socket, module: str, arguments: list[str], any_environment: bool
+) -> int | None:
+    """The process id of the fork; None where there is no server or it refuses."""
+    request = {"module": module, "arguments": arguments, "folder": os.getcwd()}
+    settings = {"environment": dict(os.environ), "any_environment": any_environment}
+    try:
+        server.connect(os.environ.get(VARIABLE, ""))
+        socket.send_fds(server, [b"s"], [0, 1, 2])
+        send(server, request | settings)
+        answer = receive(server)
+    except OSError:
+        return None
+    return answer["child"] if answer else None
 
 
 def _stand_in_for(child: int, server: socket.socket) -> NoReturn:
@@ -57,7 +66,12 @@ def _stand_in_for(child: int, server: socket.socket) -> NoReturn:
     while not select.select([server], [], [], 0.5)[0]:
         if os.getppid() != parent:
             os._exit(1)  # the connection closes, and the server kills the child
-    answer = receive(server)
+    try:
+        answer = receive(server)
+    except OSError:
+        answer = None
+    if answer is None:  # the server was killed, and has left the child alone
+        signal_group(child, signal.SIGKILL)
     status = answer["status"] if answer else -signal.SIGKILL
     if status < 0:
         with suppress(OSError):  # SIGKILL has no handler to take back

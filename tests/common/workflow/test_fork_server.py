@@ -162,13 +162,16 @@ def test_a_fork_does_not_outlive_those_it_works_for(here: Here, victim: str) -> 
         fork.wait(timeout=20)
 
 
-def test_a_fork_does_not_outlive_the_server(tmp_path: Path) -> None:
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_fork_does_not_outlive_the_server(tmp_path: Path, killed: bool) -> None:
     environment = {"PATH": os.environ["PATH"]}
     (tmp_path / "probe.py").write_text(WAITING)
     with forking([], environment) as variable:
         seen = environment | variable | {"PYTHONPATH": str(ROOT)}
         caller = subprocess.Popen([*SPAWN, "probe"], cwd=tmp_path, env=seen)
         fork = psutil.Process(_pid(tmp_path / "pid"))
+        if killed:
+            fork.parent().kill()  # type: ignore[union-attr]
     fork.wait(timeout=20)
     assert caller.wait(timeout=20) == -signal.SIGKILL
 
