@@ -148,13 +148,20 @@ def _file_fingerprint(path: Path) -> str:
 
 def _fingerprint(source: str) -> str:
     """`_hash_of_code`, remembered between runs."""
-    remembered = ROOT / ".cache" / "code" / f"{sys.version_info.minor}-{sha256(source)}"
+    remembered = _memory() / sha256(source)
     with suppress(OSError):
         return remembered.read_text()
     fingerprint = _hash_of_code(source)
     with suppress(OSError):
         write_text(remembered, fingerprint)
     return fingerprint
+
+
+@cache
+def _memory() -> Path:
+    """Where fingerprints are remembered: other rules, or another Python, never see these."""
+    rules = f"{sys.version_info[:2]} {Path(__file__).read_text()}"
+    return ROOT / ".cache" / "code" / sha256(rules)[:16]
 
 
 def _hash_of_code(source: str) -> str:

@@ -34,7 +34,8 @@ def test_a_paper_runs_and_runs_again_to_the_same_bits(whole_tree: Tree, slug: st
     assert again.count("Running stage") == 1, "only the stage that hashes the code runs again"
 
     first = measured(whole_tree, results)
-    whole_tree.warm("dvc", "repro", "--force", "--no-run-cache", pipeline)
+    printed = whole_tree.warm("dvc", "repro", "--force", "--no-run-cache", pipeline)
+    assert "starts afresh" not in printed
     assert measured(whole_tree, results) == first, "forked kernels measure what fresh ones did"
 
 
