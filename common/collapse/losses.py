@@ -31,7 +31,7 @@ def smoothed_cross_entropy(logits: Tensor, labels: Tensor, smoothing: Tensor) ->
 
 def l2_penalty(network: nn.Module, decay: Tensor) -> Tensor:
     """½ λ ‖θ‖² over all parameters, λ of each network (S,): for SGD the same as weight decay."""
-    squares = [parameter.square().flatten(1).sum(1) for parameter in network.parameters()]
+    squares = [p.square().reshape(len(decay), -1).sum(1) for p in network.parameters()]
     return 0.5 * decay * sum(squares, start=decay.new_zeros(decay.shape))
 
 

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from common.collapse.networks import FeatureNetwork
+
 
 class StackedLinear(nn.Module):
     """S linear layers on inputs of their own, (S, B, i) -> (S, B, o)."""
@@ -60,15 +62,14 @@ class StackedBatchNorm(nn.Module):
 
 
 class One(nn.Module):
-    """One network of any kind as a stack of one, (1, B, ...) -> (1, B, ...)."""
+    """A module of any kind as a stack of one, (1, B, ...) -> (1, B, ...)."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        self.network = network
+        self.module = module
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        outputs, features = self.network(inputs[0])
-        return outputs[None], features[None]
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.module(inputs[0])[None]
 
 
 STACKABLE = {nn.Linear: StackedLinear, nn.BatchNorm1d: StackedBatchNorm}
@@ -83,8 +84,8 @@ def stack(networks: Sequence[nn.Module]) -> nn.Module:
 
     Raises:
         ValueError: no networks, or networks of different structure.
-        TypeError: a layer with parameters that cannot be stacked (a convolution, say): wrap such
-            a network in `One` and train it alone.
+        TypeError: a layer with parameters that cannot be stacked (a convolution, say): such a
+            network is trained `alone`.
     """
     if len({(type(network), str(network)) for network in networks}) != 1:
         raise ValueError(f"networks: {len(networks)} of different structure; one is needed")
@@ -93,8 +94,18 @@ def stack(networks: Sequence[nn.Module]) -> nn.Module:
         return STACKABLE[type(first)](networks)
     children = [name for name, _ in first.named_children()]
     if not children and any(True for _ in first.parameters()):
-        raise TypeError(f"networks: {type(first).__name__} cannot be stacked; use One")
+        raise TypeError(f"networks: {type(first).__name__} cannot be stacked; train it `alone`")
     stacked = copy.deepcopy(first)
     for name in children:
         setattr(stacked, name, stack([getattr(network, name) for network in networks]))
     return stacked
+
+
+def alone(network: FeatureNetwork) -> FeatureNetwork:
+    """A network of any kind as a stack of one; shares its backbone's parameters.
+
+    The head's parameters have the dimension of the model, (1, K, d), as in every stack.
+    """
+    single = FeatureNetwork(One(network.backbone), network.head)
+    single.head = stack([network.head])  # type: ignore[assignment]
+    return single

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,13 +49,12 @@ def minimise(
         max_iterations: steps after which to give up.
 
     Raises:
-        ValueError: the start is not float64, or the search ran out of steps.
+        ValueError: the start is empty, not float64 or not finite, the objective is not finite
+            where the search ended, or the search ran out of steps.
     """
     from scipy.optimize import minimize
 
-    wrong = [name for name, tensor in start.items() if tensor.dtype != torch.float64]
-    if wrong:
-        raise ValueError(f"start: {wrong} must be float64")
+    _check_start(start)
 
     def split(flat: NDArray[np.float64]) -> dict[str, Tensor]:
         pieces = torch.from_numpy(flat.copy()).split([t.numel() for t in start.values()])
@@ -69,19 +69,45 @@ def minimise(
         gradients = torch.autograd.grad(value, list(parameters.values()))
         return value.item(), torch.cat([g.reshape(-1) for g in gradients]).numpy()
 
-    found = minimize(
-        value_and_gradient,
-        torch.cat([tensor.detach().reshape(-1) for tensor in start.values()]).numpy(),
-        jac=True,
-        method="L-BFGS-B",
-        options={
-            "maxcor": 50,
-            "ftol": 0.0,  # stop at the gradient only: the value is flat to 1e-16 long before
-            "gtol": gradient_tolerance,
-            "maxiter": max_iterations,
-            "maxfun": 10 * max_iterations,
-        },
-    )
-    if found.nit >= max_iterations:
+    with _one_thread():
+        found = minimize(
+            value_and_gradient,
+            torch.cat([tensor.detach().reshape(-1) for tensor in start.values()]).numpy(),
+            jac=True,
+            method="L-BFGS-B",
+            options={
+                "maxcor": 50,
+                "ftol": 0.0,  # stop at the gradient only: the value is flat to 1e-16 long before
+                "gtol": gradient_tolerance,
+                "maxiter": max_iterations,
+                "maxfun": 10 * max_iterations,
+            },
+        )
+    if not np.isfinite(found.fun):
+        raise ValueError(f"objective: {found.fun} after {found.nit} steps")
+    if found.status == 1:  # scipy's code for too many steps or evaluations
         raise ValueError(f"max_iterations: no minimum within {max_iterations} steps")
     return Minimum(split(found.x), float(found.fun), float(np.abs(found.jac).max()), int(found.nit))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """On problems this small, the threads of torch and of BLAS only wait for one another."""
+    from threadpoolctl import threadpool_limits
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1, user_api="blas"):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _check_start(start: Parameters) -> None:
+    if not start:
+        raise ValueError("start: no parameters")
+    if wrong := [name for name, tensor in start.items() if tensor.dtype != torch.float64]:
+        raise ValueError(f"start: {wrong} must be float64")
+    if wrong := [name for name, tensor in start.items() if not tensor.isfinite().all()]:
+        raise ValueError(f"start: {wrong} hold values that are not finite")

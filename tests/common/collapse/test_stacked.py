@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from common.collapse.networks import FeatureNetwork, mlp, resnet
-from common.collapse.stacked import One, stack
+from common.collapse.stacked import alone, stack
 
 
 def networks(**options: bool) -> list[FeatureNetwork]:
@@ -65,7 +65,7 @@ def test_networks_that_cannot_be_stacked_are_refused() -> None:
         stack([mlp(5, [7], 3, seed=0), mlp(5, [8], 3, seed=0)])
     with pytest.raises(ValueError, match="networks: 0"):
         stack([])
-    with pytest.raises(TypeError, match="Conv1d cannot be stacked; use One"):
+    with pytest.raises(TypeError, match="Conv1d cannot be stacked; train it `alone`"):
         stack([nn.Conv1d(1, 1, 1)])
 
 
@@ -86,12 +86,13 @@ def test_a_network_without_hidden_layers_has_no_features() -> None:
 
 @pytest.mark.parametrize(("depth", "width"), [(18, 512), (50, 2048)])
 def test_resnet_for_small_images(depth: int, width: int) -> None:
-    network = One(resnet(depth, 3, 10, seed=0)).eval()
+    network = alone(resnet(depth, 3, 10, seed=0)).eval()
     convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
     assert convolutions[0].kernel_size == (3, 3) and convolutions[0].stride == (1, 1)
     assert not any(isinstance(m, nn.MaxPool2d) for m in network.modules())
     with torch.no_grad():
         logits, features = network(torch.zeros(1, 2, 3, 32, 32))
+    assert network.get_parameter("head.weight").shape == (1, 10, width)
     assert logits.shape == (1, 2, 10) and features.shape == (1, 2, width)
     with pytest.raises(ValueError, match="depth: 34"):
         resnet(34, 3, 10, seed=0)
