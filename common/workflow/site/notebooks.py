@@ -15,7 +15,9 @@ ANCHOR = "anchor"
 """Metadata of a staged cell: its id on the page."""
 
 
-def stage_notebook(stage: Stage, name: str, file: Path, note: str, shows: list[str]) -> None:
+def stage_notebook(
+    stage: Stage, name: str, file: Path, note: str, shows: list[str], source: Path | None = None
+) -> None:
     """Add a notebook as a page.
 
     Args:
@@ -24,8 +26,11 @@ def stage_notebook(stage: Stage, name: str, file: Path, note: str, shows: list[s
         file: the notebook, with or without outputs.
         note: Markdown that stands below its title.
         shows: paths of the repository that the page shows.
+        source: the notebook of which `file` is the executed copy; its prose is shown.
     """
     notebook = read_json(file)
+    if source and source.is_file():
+        notebook = with_prose(notebook, read_json(source))
     cells = [_anchored(cell, index) for index, cell in enumerate(notebook["cells"])]
     heading, rest = _heading(cells, file.stem)
     head = _markdown(f"{heading}\n\n:::{{container}} origin\n{note}\n:::\n\n{rest}")
@@ -34,6 +39,19 @@ def stage_notebook(stage: Stage, name: str, file: Path, note: str, shows: list[s
     document = notebook | {"cells": [head, *cells]}
     stage.write(f"{name}.ipynb", json.dumps(document, indent=1, ensure_ascii=False))
     stage.shows(name, [*shows, relative(file)])
+
+
+def with_prose(executed: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
+    """The executed notebook with the prose of its source, which may be polished without a new run.
+
+    Where the code is another one than that which ran, the prose of then stays, too.
+    """
+    today = {cell.get("id"): cell for cell in source["cells"]}
+    pairs = [(cell, today.get(cell.get("id"), cell)) for cell in executed["cells"]]
+    if any(c["cell_type"] == "code" and c["source"] != now["source"] for c, now in pairs):
+        return executed
+    cells = [now if cell["cell_type"] == "markdown" else cell for cell, now in pairs]
+    return executed | {"cells": cells}
 
 
 def download_links(stage: Stage, files: dict[str, Path]) -> str:

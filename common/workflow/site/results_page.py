@@ -36,7 +36,9 @@ def _stage_executed(stage: Stage, results: Results, folder: Path) -> None:
         f"([how](/{results.page}/results.md#{_anchor(folder)})). Download: {links}."
     )
     # Links in a notebook start from its source, beside the paper's page.
-    stage_notebook(stage, f"{results.page}/{folder.name}", notebook, note, [relative(source)])
+    stage_notebook(
+        stage, f"{results.page}/{folder.name}", notebook, note, [relative(source)], source
+    )
 
 
 def _page(stage: Stage, results: Results) -> str:

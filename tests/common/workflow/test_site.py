@@ -18,7 +18,7 @@ from common.workflow.site.build import check_replaceable, report_warnings
 from common.workflow.site.claims_page import claims_page
 from common.workflow.site.definition import definition
 from common.workflow.site.mathml import UNTRANSLATED, to_mathml
-from common.workflow.site.notebooks import cell_of
+from common.workflow.site.notebooks import cell_of, with_prose
 from common.workflow.site.provenance import commit_link, seeds_text
 from common.workflow.site.repository import https_form
 from common.workflow.site.results import Results
@@ -47,6 +47,16 @@ def notebook(*codes: str) -> dict[str, Any]:
     cells = [{"cell_type": "code", "id": f"c{i}", "source": [code]} for i, code in enumerate(codes)]
     prose = {"cell_type": "markdown", "id": "prose", "source": ['save_table(x, "steps")']}
     return {"cells": [prose, *cells]}
+
+
+def test_prose_is_todays_as_long_as_the_code_is() -> None:
+    ran, polished, changed = notebook("x = 1"), notebook("x = 1"), notebook("x = 2")
+    ran["cells"][1]["outputs"] = ["1"]
+    for today in (polished, changed):
+        today["cells"][0] = today["cells"][0] | {"source": ["Polished."]}
+    shown = with_prose(ran, polished)
+    assert shown["cells"] == [polished["cells"][0], ran["cells"][1]]
+    assert with_prose(ran, changed) == ran
 
 
 @pytest.mark.parametrize(
