@@ -41,7 +41,12 @@ class Tree:
 
     @property
     def environment(self) -> dict[str, str]:
-        return dict(os.environ) | {"CLAIMBOOK_PYTHON": sys.executable, "DVC_NO_ANALYTICS": "1"}
+        # Tests run side by side: a thread that waits for another one must not hold its core.
+        return dict(os.environ) | {
+            "CLAIMBOOK_PYTHON": sys.executable,
+            "DVC_NO_ANALYTICS": "1",
+            "OMP_WAIT_POLICY": "PASSIVE",
+        }
 
     def ok(self, *arguments: str, **options: object) -> str:
         """Run a command that has to succeed; what it printed."""
