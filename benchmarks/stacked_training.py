@@ -78,13 +78,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--models", type=int, nargs="+", default=[1, 4, 16, 64], help="S")
+    parser.add_argument("--models", type=int, nargs="+", default=[4, 16, 64], help="S")
     parser.add_argument("--width", type=int, default=64, help="of both hidden layers")
     parser.add_argument("--inputs", type=int, default=64)
     parser.add_argument("--samples", type=int, default=1300)
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
 
     generator = torch.Generator().manual_seed(0)
