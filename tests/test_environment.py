@@ -25,7 +25,7 @@ from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCKS = ("requirements.lock", "requirements-cuda.lock")
+LOCKS = ("requirements.lock", "requirements-cuda.lock", "requirements-models.lock")
 TORCH = "2.13.0"
 
 
@@ -158,7 +158,8 @@ def test_conda_gets_the_same_python_and_the_same_locks() -> None:
     assert project["project"]["requires-python"] == "==3.11.*"
     assert "python=3.11" in conda
     (pip,) = (entry["pip"] for entry in conda if isinstance(entry, dict))
-    assert pip == [f"-r {name}" for name in LOCKS]
+    # pip resolves there, and the weights' package would pull programs that run them otherwise.
+    assert pip == [f"-r {name}" for name in LOCKS if name != "requirements-models.lock"]
 
 
 def test_ruff_mypy_and_the_set_up_agree_on_the_python() -> None:
@@ -242,7 +243,9 @@ class FakePip:
 def root(tmp_path: Path) -> Path:
     """A repository that has only lock files."""
     digest = "0" * 64
-    for name, packages in zip(LOCKS, (["pip", "torch", "sympy"], ["nvidia-nvtx"]), strict=True):
+    for name, packages in zip(
+        LOCKS, (["pip", "torch", "sympy"], ["nvidia-nvtx"], ["some-weights"]), strict=True
+    ):
         lines = [f"{package}==1 \\\n    --hash=sha256:{digest}\n" for package in packages]
         (tmp_path / name).write_text("".join(lines))
     return tmp_path
@@ -269,7 +272,11 @@ def test_a_second_set_up_does_nothing(root: Path, venv: Path) -> None:
 def test_the_locked_pip_comes_first_then_the_lock(root: Path, venv: Path) -> None:
     pip = FakePip(venv)
     set_up(root, pip)
-    assert pip.locks_installed == ["claimbook-first.lock", "claimbook-requirements.lock"]
+    assert pip.locks_installed == [
+        "claimbook-first.lock",
+        "claimbook-requirements.lock",
+        "requirements-models.lock",
+    ]
     assert all("--require-hashes" in call for call in pip.calls if "install" in call)
 
 

@@ -1,0 +1,104 @@
+"""Teacher-forced scoring: log-probabilities, entropies and states behind every completion token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class TokenStates:
+    """What predicted each completion token.
+
+    Attributes:
+        hidden: (B, C, d), the final hidden state (after the last norm) from which token k is read.
+        probs: (B, C, V'), next-token probabilities at the sampling temperature, restricted to
+            the columns `vocabulary` and not renormalised.
+        columns: (B, C), the column of each completion token in `probs`.
+        vocabulary: (V',), the token ids of the columns.
+    """
+
+    hidden: torch.Tensor
+    probs: torch.Tensor
+    columns: torch.Tensor
+    vocabulary: torch.Tensor
+
+
+@torch.no_grad()
+def token_states(
+    model: Any,
+    prompt_ids: torch.Tensor,
+    prompt_mask: torch.Tensor,
+    completion_ids: torch.Tensor,
+    completion_mask: torch.Tensor,
+    *,
+    temperature: float = 1.0,
+    rows: int = 16,
+) -> TokenStates:
+    """Hidden states and distributions that predict each completion token, in one forward pass.
+
+    The vocabulary is restricted to the tokens that occur in the completions (arXiv 2505.18830,
+    section 7.4): sliced, not renormalised.
+
+    Args:
+        model: a causal language model of transformers.
+        prompt_ids: (B, P), left-padded.
+        prompt_mask: (B, P), 1 for real tokens.
+        completion_ids: (B, C), right-padded.
+        completion_mask: (B, C), 1 for real tokens.
+        temperature: divides the logits, as in sampling.
+        rows: sequences per forward pass.
+    """
+    vocabulary = completion_ids[completion_mask.bool()].unique()
+    if not len(vocabulary):
+        vocabulary = completion_ids.new_zeros(1)
+    columns = torch.searchsorted(vocabulary, completion_ids).clamp(max=len(vocabulary) - 1)
+    ids = torch.cat([prompt_ids, completion_ids], 1)
+    mask = torch.cat([prompt_mask, completion_mask], 1)
+    kept = completion_ids.shape[1]
+    hidden, probs = [], []
+    head = model.get_output_embeddings()
+    for part, part_mask in zip(ids.split(rows), mask.split(rows), strict=True):
+        state = model.base_model(input_ids=part, attention_mask=part_mask, use_cache=False)
+        state = state.last_hidden_state[:, -kept - 1 : -1]
+        logits = head(state).float() / temperature
+        log_normaliser = logits.logsumexp(-1, keepdim=True)
+        probs.append((logits[..., vocabulary] - log_normaliser).exp())
+        hidden.append(state.float())
+    return TokenStates(torch.cat(hidden), torch.cat(probs), columns, vocabulary)
+
+
+def logps_and_entropies(
+    model: Any,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    kept: int,
+    *,
+    temperature: float = 1.0,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability of each of the last `kept` tokens, and the entropy of its distribution.
+
+    Args:
+        model: a causal language model of transformers.
+        input_ids: (B, T), prompts left-padded, completions right-padded.
+        attention_mask: (B, T), 1 for real tokens.
+        kept: C, the width of the completions.
+        temperature: divides the logits, as in sampling.
+
+    Returns:
+        Two (B, C) tensors in nats; the first carries a gradient where gradients are on, the second
+        never does.
+    """
+    outputs = model(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        logits_to_keep=kept + 1,
+        use_cache=False,
+    )
+    log_probs = (outputs.logits[:, :-1].float() / temperature).log_softmax(-1)
+    chosen = log_probs.gather(-1, input_ids[:, -kept:, None]).squeeze(-1)
+    with torch.no_grad():
+        entropies = -(log_probs.exp() * log_probs).sum(-1)
+    return chosen, entropies
