@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln
 
+from common.stats import Interval, mean_interval
+
 
 def pass_at_k(samples: ArrayLike, correct: ArrayLike, k: int) -> NDArray[np.float64]:
     """The unbiased estimate 1 - C(n-c, k) / C(n, k) (arXiv 2107.03374, equation 1).
@@ -28,3 +30,17 @@ def pass_at_k(samples: ArrayLike, correct: ArrayLike, k: int) -> NDArray[np.floa
     with np.errstate(invalid="ignore"):
         log_miss = gammaln(wrong + 1) - gammaln(wrong - k + 1) - gammaln(n + 1) + gammaln(n - k + 1)
     return np.where(wrong < k, 1.0, -np.expm1(np.where(wrong < k, 0.0, log_miss)))
+
+
+def mean_pass_at_k(
+    samples: ArrayLike, correct: ArrayLike, k: int, level: float = 0.95
+) -> Interval:
+    """The mean over problems with its t interval: problems, not samples, are what was drawn.
+
+    Args:
+        samples: n, per problem.
+        correct: c, per problem.
+        k: at most the smallest n.
+        level: two-sided confidence level.
+    """
+    return mean_interval(pass_at_k(samples, correct, k), level)

@@ -1,0 +1,143 @@
+"""Whole runs: they learn, they repeat, they go on after an interruption."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from common.grpo.evaluate import evaluate
+from common.grpo.loop import Looked, Settings, train
+from common.grpo.recipe import Recipe
+from tests.common.grpo.conftest import FirstWord
+
+Make = Callable[[], Any]
+
+SMALL = Settings(max_new_tokens=3, learning_rate=1e-2, groups=4, group_size=4, minibatches=2)
+LLDS = Recipe.parse("llds", {"advantage": "grpo", "loss_terms": {"llds": {"weight": 0.2}}})
+
+
+def run(make: Make, tokenizer: Any, recipe: Recipe = LLDS, **options: Any) -> pd.DataFrame:
+    options = {"steps": 4, "seed": 0} | options
+    settings = options.pop("settings", SMALL)
+    return train(make(), tokenizer, FirstWord(), recipe, settings, **options)
+
+
+def test_equal_seeds_give_equal_runs_and_others_others(decoder: Make, tokenizer: Any) -> None:
+    first = run(decoder, tokenizer)
+    torch.rand(5)  # the global random state must not matter
+    pd.testing.assert_frame_equal(first, run(decoder, tokenizer), check_exact=True)
+    assert not first.equals(run(decoder, tokenizer, seed=1))
+    assert list(first["step"]) == [0, 1, 2, 3]
+
+
+def test_a_run_goes_on_where_it_was_interrupted(
+    decoder: Make, tokenizer: Any, tmp_path: Path
+) -> None:
+    whole = run(decoder, tokenizer, steps=6)
+
+    def stop(looked: Looked) -> dict[str, float]:
+        if looked.step == 3:
+            raise KeyboardInterrupt
+        return {}
+
+    with pytest.raises(KeyboardInterrupt):
+        run(decoder, tokenizer, steps=6, watch=stop, folder=tmp_path, save_every=1)
+    resumed_at: list[int] = []
+
+    def note(looked: Looked) -> dict[str, float]:
+        resumed_at.append(looked.step)
+        return {}
+
+    resumed = run(decoder, tokenizer, steps=6, watch=note, folder=tmp_path, save_every=1)
+    assert resumed_at == [3, 4, 5]
+    pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
+
+
+def test_the_watcher_sees_the_policy_before_and_after(decoder: Make, tokenizer: Any) -> None:
+    def watch(looked: Looked) -> dict[str, float]:
+        assert len(looked.problems) == 4
+        assert looked.advantages.shape == (16,)
+        assert looked.old_logps.shape == looked.new_logps().shape == looked.mask.shape
+        moved = (looked.new_logps() - looked.old_logps)[looked.mask].abs().max()
+        return {"moved": float(moved), "reward_again": float(looked.rewards.mean())}
+
+    frame = run(decoder, tokenizer, watch=watch)
+    assert (frame["moved"] > 1e-3).all()
+    assert frame["reward_again"].to_list() == pytest.approx(frame["reward"].to_list())
+
+
+@pytest.mark.parametrize("sampler", ["groups", "trl"])
+def test_log_probabilities_are_those_of_the_sampling_policy(
+    decoder: Make, tokenizer: Any, sampler: str
+) -> None:
+    """With a learning rate of zero nothing may have moved after the updates."""
+    settings = Settings(
+        max_new_tokens=3, learning_rate=0.0, groups=4, group_size=4, sampler=sampler
+    )
+
+    def watch(looked: Looked) -> dict[str, float]:
+        torch.testing.assert_close(looked.new_logps()[looked.mask], looked.old_logps[looked.mask])
+        return {}
+
+    frame = run(decoder, tokenizer, steps=1, settings=settings, watch=watch)
+    assert frame["clip_fraction"].to_list() == [0.0]
+    assert frame["llds/llds_active"].item() < 0.6
+
+
+def test_strictly_on_policy_has_no_old_log_probabilities(decoder: Make, tokenizer: Any) -> None:
+    settings = Settings(max_new_tokens=3, learning_rate=1e-2, groups=4, group_size=4, minibatches=1)
+    frame = run(decoder, tokenizer, Recipe.parse("grpo", {}), settings=settings, steps=2)
+    assert frame["logp_wrong"].isna().all()
+    with pytest.raises(ValueError, match="always be zero"):
+        run(decoder, tokenizer, settings=settings)
+
+
+def test_kl_is_measured_against_the_start(decoder: Make, tokenizer: Any) -> None:
+    kl = run(decoder, tokenizer, Recipe.parse("kl", {"trl": {"beta": 0.01}}))["kl"]
+    assert kl.iloc[0] < 0.1 * kl.iloc[-1]
+    assert math.isnan(run(decoder, tokenizer)["kl"].iloc[0])
+
+
+@pytest.mark.parametrize("minibatches", [3, 32])
+def test_uneven_batches_are_refused(minibatches: int) -> None:
+    with pytest.raises(ValueError, match="cannot be split evenly"):
+        Settings(4, 0.1, groups=4, group_size=4, minibatches=minibatches)
+
+
+def test_an_unknown_sampler_is_refused() -> None:
+    with pytest.raises(ValueError, match="sampler must be"):
+        Settings(4, 0.1, sampler="vllm")
+
+
+@pytest.mark.slow
+def test_grpo_learns(decoder: Make, tokenizer: Any) -> None:
+    settings = Settings(max_new_tokens=2, learning_rate=1e-2, groups=16, group_size=8)
+    model, task = decoder(), FirstWord()
+    held_out = task.generate(10_000, 30)
+
+    def greedy() -> float:
+        frame = evaluate(
+            model,
+            tokenizer,
+            task,
+            held_out,
+            samples=4,
+            max_new_tokens=2,
+            ks=[1, 4],
+            generator=torch.Generator().manual_seed(0),
+        )
+        assert (frame["pass_at_4"] >= frame["pass_at_1"]).all()
+        return float(frame["greedy"].mean())
+
+    before = greedy()
+    frame = train(
+        model, tokenizer, task, Recipe.parse("grpo", {"advantage": "grpo"}), settings, steps=60, seed=0
+    )
+    assert frame["reward"].tail(5).mean() > 0.8 > frame["reward"].head(5).mean() + 0.5
+    assert greedy() > 0.8 > before + 0.3
