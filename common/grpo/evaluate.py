@@ -84,7 +84,9 @@ def evaluate(
 def completion_texts(rollouts: Rollouts, tokenizer: Any) -> list[str]:
     """What every row wrote, observations included, as TRL hands it to reward functions."""
     ids, mask = rollouts.completion_ids.tolist(), rollouts.completion_mask.bool().tolist()
-    rows = [[t for t, real in zip(*row, strict=True) if real] for row in zip(ids, mask, strict=True)]
+    rows = [
+        [t for t, real in zip(*row, strict=True) if real] for row in zip(ids, mask, strict=True)
+    ]
     texts: list[str] = tokenizer.batch_decode(rows, skip_special_tokens=True)
     return texts
 

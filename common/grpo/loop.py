@@ -126,9 +126,7 @@ class Looked:
         mask = torch.cat([tensors["prompt_mask"], tensors["completion_mask"]], 1)
         kept = tensors["completion_ids"].shape[1]
         with torch.no_grad():
-            return logps_and_entropies(
-                self.model, ids, mask, kept, temperature=self.temperature
-            )[0]
+            return logps_and_entropies(self.model, ids, mask, kept, temperature=self.temperature)[0]
 
     def new_logps(self) -> torch.Tensor:
         """(B, C) under the policy after the batch's updates; one more forward pass."""
@@ -311,7 +309,8 @@ class _Journal(TrainerCallback):
 
         done = state.global_step // self._settings.minibatches
         if done and self._file and self._file.exists():
-            self.rows = pd.read_parquet(self._file).head(done).to_dict("records")
+            rows = pd.read_parquet(self._file).head(done).to_dict("records")
+            self.rows = [{str(name): value for name, value in row.items()} for row in rows]
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
@@ -329,9 +328,7 @@ class _Journal(TrainerCallback):
         model = self._trainer.accelerator.unwrap_model(self._trainer.model)
         row = {"step": step} | _rewards(batch, self._settings.group_size) | _updates(self._logs)
         if self._watch:
-            looked = Looked(
-                step, model, self._batches[step], batch, self._settings.temperature
-            )
+            looked = Looked(step, model, self._batches[step], batch, self._settings.temperature)
             row |= self._watch(looked)
         self.rows.append(row)
         self._logs = []
@@ -375,7 +372,9 @@ def _updates(logs: list[dict[str, float]]) -> dict[str, float]:
     columns = {ours: _mean(logs, theirs) for theirs, ours in names.items()}
     columns["kl"] = _mean(logs, "kl")
     columns["grad_norm"] = max(float(log["grad_norm"]) for log in logs)
-    ours = {key for log in logs for key in log if key.startswith("llds/") or key == "weighted_tokens"}
+    ours = {
+        key for log in logs for key in log if key.startswith("llds/") or key == "weighted_tokens"
+    }
     return columns | {key: _mean(logs, key) for key in sorted(ours)}
 
 

@@ -17,13 +17,32 @@ from common.grpo.token_weights import TOKEN_WEIGHTS
 
 PARTS = ("advantage", "token_weights", "loss_terms", "trl", "description")
 
-OURS = {
-    "bf16", "data_seed", "dataloader_num_workers", "eval_strategy", "fp16", "gradient_accumulation_steps",
-    "learning_rate", "logging_steps", "lr_scheduler_type", "max_completion_length", "max_grad_norm",
-    "max_steps", "num_generations", "output_dir", "per_device_train_batch_size", "save_steps",
-    "save_strategy", "seed", "steps_per_generation", "temperature", "use_cpu", "warmup_steps",
-}  # fmt: skip
-"""Options of TRL that belong to a run, not to a method: arms that differ in them do not compare."""
+OURS = frozenset(
+    [
+        "bf16",
+        "fp16",
+        "use_cpu",
+        "seed",
+        "data_seed",
+        "output_dir",
+        "max_steps",
+        "logging_steps",
+        "save_steps",
+        "save_strategy",
+        "eval_strategy",
+        "per_device_train_batch_size",
+        "gradient_accumulation_steps",
+        "steps_per_generation",
+        "num_generations",
+        "max_completion_length",
+        "temperature",
+        "learning_rate",
+        "lr_scheduler_type",
+        "warmup_steps",
+        "max_grad_norm",
+    ]
+)
+"""Options of TRL that belong to a run: arms that differ in them do not compare."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +158,7 @@ class Recipe:
 
     def penalty(self, batch: LossBatch) -> tuple[torch.Tensor, dict[str, float]]:
         """The weighted sum of the loss terms, and what they want logged."""
-        total, logged = batch.logps.sum() * 0.0, {}
+        total, logged = batch.logps.sum() * 0.0, dict[str, float]()
         for part in self.loss_terms:
             value, stats = part.call(batch)
             total = total + part.weight * value

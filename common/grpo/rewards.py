@@ -52,9 +52,8 @@ def checked(reward: RewardFunction) -> RewardFunction:
         except Exception as error:
             row = _failing_row(reward, prompts, completions, columns)
             place = "no single row" if row is None else f"prompt {_short(prompts[row])}"
-            raise RewardError(
-                f"reward function {_name(reward)!r} raised {type(error).__name__} on {place}: {error}"
-            ) from error
+            raised = f"raised {type(error).__name__} on {place}: {error}"
+            raise RewardError(f"reward function {_name(reward)!r} {raised}") from error
         for prompt, value in zip(prompts, rewards, strict=False):
             if value is not None and math.isinf(value):
                 raise RewardError(

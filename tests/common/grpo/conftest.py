@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from common.lm.small import small_decoder, word_tokenizer
 from common.tasks.problem import Problem
@@ -28,6 +29,15 @@ class FirstWord:
 
     def verify(self, problem: Problem, completion: str) -> float:
         return float(completion.split()[:1] == [problem.data["answer"]])
+
+
+@pytest.fixture(autouse=True, scope="package")
+def one_thread() -> Iterator[None]:
+    """Tiny networks: two threads on a core that somebody else uses wait for one another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -159,7 +159,7 @@ def test_a_strictly_on_policy_run_refuses_what_would_be_zero(
     decoder: Make, tokenizer: Any, tmp_path: Path
 ) -> None:
     entry = {"loss_terms": {"llds": {"weight": 0.2}}}
-    with pytest.raises(ValueError, match="would always be zero.*Raise steps_per_generation"):
+    with pytest.raises(ValueError, match=r"would always be zero.*Raise steps_per_generation"):
         trainer(decoder, tokenizer, tmp_path, entry, steps_per_generation=1)
     assert is_on_policy(arguments(tmp_path, steps_per_generation=1))
     assert not is_on_policy(arguments(tmp_path, steps_per_generation=1, num_iterations=2))
