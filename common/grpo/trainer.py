@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,7 +13,12 @@ from trl import GRPOConfig, GRPOTrainer
 from common.grpo.batches import GroupBatch, LossBatch
 from common.grpo.recipe import Recipe
 from common.grpo.rewards import checked
-from common.lm.scoring import TokenStates, logps_and_entropies, token_states
+from common.lm.scoring import (
+    TokenStates,
+    logps_and_entropies,
+    states_from_hidden,
+    token_states,
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ class RecipeTrainer(GRPOTrainer):
         self.generation_batch: GenerationBatch | None = None
         self._rewards_per_function = torch.empty(0)
         self._logps = torch.empty(0)
+        self._recorded = _Recorded()
         _refuse(recipe, args, answer_span)
 
     def _calculate_rewards(self, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -80,6 +86,7 @@ class RecipeTrainer(GRPOTrainer):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self.rows = inputs  # group_rollouts asks which problem each prompt belongs to
+        self._recorded = _Recorded()
         output = super()._generate_and_score_completions(inputs)
         mask = output["completion_mask"].bool()
         if "tool_mask" in output:
@@ -131,37 +138,55 @@ class RecipeTrainer(GRPOTrainer):
         return rewards.masked_fill(per_function.isnan().all(1), torch.nan)
 
     def _entropies(self, output: dict[str, Any]) -> torch.Tensor:
+        if self._recorded.entropies is not None:
+            return self._recorded.entropies
         ids = torch.cat([output["prompt_ids"], output["completion_ids"]], 1)
         mask = torch.cat([output["prompt_mask"], output["completion_mask"]], 1)
-        kept = output["completion_ids"].shape[1]
+        kept, rows = output["completion_ids"].shape[1], self.args.per_device_train_batch_size
         model = self.accelerator.unwrap_model(self.model)
         with torch.no_grad():
-            parts = zip(
-                ids.split(self.args.per_device_train_batch_size),
-                mask.split(self.args.per_device_train_batch_size),
-                strict=True,
-            )
-            return torch.cat(
-                [
-                    logps_and_entropies(model, i, m, kept, temperature=self.temperature)[1]
-                    for i, m in parts
-                ]
-            )
+            parts = [
+                logps_and_entropies(model, i, m, kept, temperature=self.temperature)[1]
+                for i, m in zip(ids.split(rows), mask.split(rows), strict=True)
+            ]
+        return torch.cat(parts)
 
     def _states(self, output: dict[str, Any]) -> TokenStates:
+        model = self.accelerator.unwrap_model(self.model)
+        completion = output["completion_ids"], output["completion_mask"]
+        if self._recorded.hidden:
+            kept = completion[0].shape[1]
+            hidden = torch.cat(self._recorded.hidden)[:, -kept - 1 : -1]
+            return states_from_hidden(
+                model.get_output_embeddings(),
+                hidden,
+                output["old_per_token_logps"],
+                *completion,
+                temperature=self.temperature,
+            )
         return token_states(
-            self.accelerator.unwrap_model(self.model),
+            model,
             output["prompt_ids"],
             output["prompt_mask"],
-            output["completion_ids"],
-            output["completion_mask"],
+            *completion,
             temperature=self.temperature,
             rows=self.args.per_device_train_batch_size,
         )
 
-    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
-        result = super()._get_per_token_logps_and_entropies(*args, **kwargs)
-        self._logps = result[0]  # of the micro-batch whose loss is being computed, with gradient
+    def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **kwargs: Any) -> Any:
+        if torch.is_grad_enabled() or model is not self.model or not self._recorded.wanted(self):
+            result = super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
+            self._logps = result[0]  # of the micro-batch whose loss is being computed
+            return result
+        # TRL scores the sampling policy: what token weights need comes from the same pass.
+        base = self.accelerator.unwrap_model(model).base_model
+        hook = base.register_forward_hook(self._recorded.take)
+        try:
+            kwargs["compute_entropy"] = self.recipe.needs("entropies")
+            result = super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
+        finally:
+            hook.remove()
+        self._recorded.entropies = result[1]
         return result
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
@@ -184,6 +209,23 @@ class RecipeTrainer(GRPOTrainer):
         for name, value in logged.items():
             self._metrics["train" if training else "eval"][name].append(value)
         return loss + penalty / (self.current_gradient_accumulation_steps if training else 1)
+
+
+@dataclass
+class _Recorded:
+    """What TRL's own pass over a generation batch has shown of the sampling policy."""
+
+    hidden: list[torch.Tensor] = field(default_factory=list)
+    entropies: torch.Tensor | None = None
+
+    def wanted(self, trainer: RecipeTrainer) -> bool:
+        """Once a batch, where a rule needs it and TRL scores the sampling policy at all."""
+        rules = trainer.recipe.needs("states") or trainer.recipe.needs("entropies")
+        fresh = not self.hidden and self.entropies is None
+        return rules and fresh and not is_on_policy(trainer.args)
+
+    def take(self, module: Any, args: Any, output: Any) -> None:
+        self.hidden.append(output.last_hidden_state)
 
 
 def is_on_policy(args: GRPOConfig) -> bool:

@@ -51,23 +51,63 @@ def token_states(
         temperature: divides the logits, as in sampling.
         rows: sequences per forward pass.
     """
+    ids = torch.cat([prompt_ids, completion_ids], 1)
+    mask = torch.cat([prompt_mask, completion_mask], 1)
+    head = model.get_output_embeddings()
+    hidden, logps = [], []
+    for part, part_mask in zip(ids.split(rows), mask.split(rows), strict=True):
+        state = model.base_model(input_ids=part, attention_mask=part_mask, use_cache=False)
+        state = state.last_hidden_state[:, -completion_ids.shape[1] - 1 : -1]
+        logits = head(state).float() / temperature
+        chosen = part[:, -completion_ids.shape[1] :, None]
+        logps.append(logits.gather(-1, chosen).squeeze(-1) - logits.logsumexp(-1))
+        hidden.append(state)
+    return states_from_hidden(
+        head,
+        torch.cat(hidden),
+        torch.cat(logps),
+        completion_ids,
+        completion_mask,
+        temperature=temperature,
+    )
+
+
+@torch.no_grad()
+def states_from_hidden(
+    head: Any,
+    hidden: torch.Tensor,
+    logps: torch.Tensor,
+    completion_ids: torch.Tensor,
+    completion_mask: torch.Tensor,
+    *,
+    temperature: float = 1.0,
+) -> TokenStates:
+    """The same from a forward pass that was made for something else.
+
+    A token's log-probability gives the normaliser of its distribution, so that only the columns of
+    the restricted vocabulary have to be computed.
+
+    Args:
+        head: the output layer, (d) to (V).
+        hidden: (B, C, d), the final hidden states that predict the completion's tokens.
+        logps: (B, C), log-probabilities of these tokens at `temperature`.
+        completion_ids: (B, C), right-padded.
+        completion_mask: (B, C), 1 for real tokens.
+        temperature: divides the logits.
+    """
     vocabulary = completion_ids[completion_mask.bool()].unique()
     if not len(vocabulary):
         vocabulary = completion_ids.new_zeros(1)
     columns = torch.searchsorted(vocabulary, completion_ids).clamp(max=len(vocabulary) - 1)
-    ids = torch.cat([prompt_ids, completion_ids], 1)
-    mask = torch.cat([prompt_mask, completion_mask], 1)
-    kept = completion_ids.shape[1]
-    hidden, probs = [], []
-    head = model.get_output_embeddings()
-    for part, part_mask in zip(ids.split(rows), mask.split(rows), strict=True):
-        state = model.base_model(input_ids=part, attention_mask=part_mask, use_cache=False)
-        state = state.last_hidden_state[:, -kept - 1 : -1]
-        logits = head(state).float() / temperature
-        log_normaliser = logits.logsumexp(-1, keepdim=True)
-        probs.append((logits[..., vocabulary] - log_normaliser).exp())
-        hidden.append(state.float())
-    return TokenStates(torch.cat(hidden), torch.cat(probs), columns, vocabulary)
+    bias = None if head.bias is None else head.bias[vocabulary]
+    logits = torch.nn.functional.linear(hidden.to(head.weight.dtype), head.weight[vocabulary], bias)
+    logits = logits.float() / temperature
+    log_normaliser = logits.gather(-1, columns[..., None]) - logps.float()[..., None]
+    # Padding has no column of its own; what stands there is masked by whoever reads it.
+    log_probs = (logits - log_normaliser).masked_fill(
+        ~completion_mask.bool()[..., None], -torch.inf
+    )
+    return TokenStates(hidden.float(), log_probs.exp(), columns, vocabulary)
 
 
 def logps_and_entropies(

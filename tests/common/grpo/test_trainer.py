@@ -126,6 +126,28 @@ def test_token_weights_multiply_the_advantages(
     assert (kept & (plain != 0))[mask].any()
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_what_token_weights_need_comes_from_trl_s_own_pass(
+    decoder: Make, tokenizer: Any, tmp_path: Path, temperature: float
+) -> None:
+    """As from passes made for the purpose, which a strictly on-policy run still makes."""
+    entry = {
+        "advantage": "grpo",
+        "token_weights": [{"name": "thr", "p": 0.5}, {"name": "entropy_mask", "quantile": 0.1}],
+    }
+    off = trainer(decoder, tokenizer, tmp_path, entry, temperature=temperature)
+    batch = batch_of(off)
+    assert off._recorded.hidden
+    real = batch["completion_mask"].bool()
+    recorded, entropies = off._states(batch), off._entropies(batch)
+    off._recorded = type(off._recorded)()
+    extra = off._states(batch)
+    assert torch.equal(recorded.vocabulary, extra.vocabulary)
+    torch.testing.assert_close(recorded.hidden[real], extra.hidden[real], rtol=0, atol=1e-5)
+    torch.testing.assert_close(recorded.probs[real], extra.probs[real], rtol=0, atol=1e-5)
+    torch.testing.assert_close(entropies[real], off._entropies(batch)[real], rtol=0, atol=1e-5)
+
+
 def test_the_penalty_reaches_loss_and_gradient(
     decoder: Make, tokenizer: Any, tmp_path: Path
 ) -> None:
