@@ -10,6 +10,7 @@ import functools
 import math
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,7 +186,9 @@ def train(
         problems(step) if problems else task.generate(_seed(seed, step), settings.groups)
         for step in range(steps)
     ]
-    with tempfile.TemporaryDirectory(prefix="claimbook-run-") as scratch:
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="claimbook-") as scratch:
+        # TRL sets an option of transformers under its old name.
+        warnings.filterwarnings("ignore", r".*gradient_checkpointing.*", FutureWarning)
         output = Path(folder or scratch) / "checkpoints"
         arguments = config(recipe, settings, steps, seed, output, model)
         if save_every:
@@ -389,7 +392,7 @@ def _seed(seed: int, step: int) -> int:
 
 
 def _remember_where(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Save the policy as it starts: TRL loads its reference model from where the policy came from."""
+    """Save the policy as it starts: TRL loads its reference model from a path."""
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     model.config._name_or_path = str(folder)
