@@ -15,6 +15,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's client
+
 
 @dataclass(frozen=True)
 class Tree:
