@@ -26,7 +26,7 @@ def spread(
         One table per piece, in the order of `pieces`.
     """
     from joblib import Parallel, delayed
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     if workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers}")
