@@ -53,6 +53,7 @@ def _markdown() -> dict[str, Any]:
         ],
         "myst_heading_anchors": 4,
         "nb_execution_mode": "off",
+        "nb_render_markdown_format": "myst",  # formulas that a notebook displays, too
         "nb_merge_streams": True,
         "nb_ipywidgets_js": {},  # the default loads scripts from elsewhere
     }
