@@ -1,7 +1,7 @@
 """Training with a recipe: one call, one tidy table, for small decoders and for real models alike.
 
-TRL's trainer does the work. For a decoder of 2 layers × 64 its own cost is about as large as that
-of the network (`python -m benchmarks.recipe_overhead`): too little to justify a second trainer.
+TRL's trainer does the work. For a decoder of 2 layers × 64 its own cost was about as large as that
+of the network when it was measured: too little to justify a second trainer.
 """
 
 from __future__ import annotations

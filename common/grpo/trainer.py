@@ -46,7 +46,7 @@ class RecipeTrainer(GRPOTrainer):
 
     Args:
         recipe: what to compute; its options of TRL belong in `args` already
-            (`common.grpo.training.config`).
+            (`common.grpo.loop.config`).
         answer_span: marks the tokens of the final answer, (B, C) ids to (B, C) booleans, for
             rules that need them.
         args: TRL's configuration.
