@@ -50,10 +50,12 @@ def base_model(name: str, scratch: Scratch, seed: int = 0) -> tuple[Any, Any]:
     if name == "small":
         model, tokenizer = small_model(scratch, seed)
         return copy.deepcopy(model), tokenizer
+    import torch
+
     from common.lm.load import load
 
     model, tokenizer = load(name)
-    return model.eval(), tokenizer
+    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
 
 
 @functools.lru_cache(maxsize=1)

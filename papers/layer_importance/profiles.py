@@ -49,18 +49,29 @@ class Asked:
 
 
 def variant_profiles(
-    asked: Asked, training: Training | None, tasks: Sequence[str], seed: int = 0
+    asked: Asked,
+    training: Training | None,
+    tasks: Sequence[str],
+    seed: int = 0,
+    variant: str = BASE,
 ) -> pd.DataFrame:
-    """The base model, or what post-training on sums makes of it, with every block zero-ablated.
+    """A model, or what post-training on sums makes of it, with every block zero-ablated.
 
     Columns variant, task, block, layer (-1: intact), accuracy and logp: means over a block's items.
+
+    Args:
+        asked: the model and its blocks.
+        training: None leaves the model as it is.
+        tasks: whose questions are asked.
+        seed: of the model "small".
+        variant: what the model is called without training.
     """
     model, tokenizer = base_model(asked.model, asked.scratch, seed)
     if training is not None:
         post_train(model, tokenizer, asked.questions("addition", tokenizer), training)
     frames = [block_profiles(model, tokenizer, asked, task) for task in tasks]
     return pd.concat(frames, ignore_index=True).assign(
-        variant=BASE if training is None else training.method
+        variant=variant if training is None else training.method
     )
 
 
@@ -91,7 +102,7 @@ def reference_means(
     questions = asked.questions(task, tokenizer)
     lines = asked.shots + asked.items
     texts = [block(questions, lines, 0, seed).prompt for seed in reference]
-    batch = tokenizer(texts, return_tensors="pt", padding=True)
+    batch = tokenizer(texts, return_tensors="pt", padding=True).to(model.device)
     counted = batch["attention_mask"].bool()
     return component_means(model, batch["input_ids"], batch["attention_mask"], counted)
 

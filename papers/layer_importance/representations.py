@@ -61,9 +61,8 @@ def agreement(
     from common.lm.clustering import clustering_agreement, states_by_layer
 
     model, tokenizer = base_model(asked.model, asked.scratch)
-    batch = tokenizer(
-        solutions(asked, tokenizer, kind, count, seed), return_tensors="pt", padding=True
-    )
+    texts = solutions(asked, tokenizer, kind, count, seed)
+    batch = tokenizer(texts, return_tensors="pt", padding=True).to(model.device)
     states = states_by_layer(model, batch["input_ids"], batch["attention_mask"])
     frames = [
         clustering_agreement(states, seeds=[seed], **setting).assign(**setting)
