@@ -34,10 +34,10 @@ test: setup  ## style, types, import floors and the quick tests
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(RUN) -c "from importlinter.cli import lint_imports_command as lint; lint()" --no-logo
-	$(RUN) -m pytest -n 2 $(PYTEST_ARGS)
+	$(RUN) -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 test-slow: setup  ## the tests that take minutes
-	$(RUN) -m pytest -n 2 -m slow $(PYTEST_ARGS)
+	$(RUN) -m pytest -n 2 --dist worksteal -m slow $(PYTEST_ARGS)
 
 site: setup  ## build the static site into site/ (works offline)
 	./claimbook site
