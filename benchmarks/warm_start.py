@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from common.workflow.project import ROOT
+from common.workflow.base.project import ROOT
 from common.workflow.scaffold import copy_without_papers
 
 EMPTY = {"cell_type": "code", "id": "empty", "metadata": {}, "source": ["1"]} | {

@@ -6,8 +6,8 @@ import os
 import subprocess
 import sys
 
-from common.workflow.errors import ClaimbookError, did_you_mean
-from common.workflow.project import ROOT
+from common.workflow.base.errors import ClaimbookError, did_you_mean
+from common.workflow.base.project import ROOT
 
 
 def run_benchmarks(name: str | None) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from common.workflow.errors import ClaimbookError, told_plainly
+from common.workflow.base.errors import ClaimbookError, told_plainly
 
 app = typer.Typer(
     help="Re-run machine-learning papers and check their claims.",
@@ -29,7 +29,7 @@ PaperOrAll = Annotated[str, typer.Argument(help="A folder of papers/, or `all`."
 
 def main() -> None:
     """Run the command line; a `ClaimbookError` is a message and exit status 1."""
-    from common.workflow.processes import die_with_pipeline
+    from common.workflow.running.processes import die_with_pipeline
 
     with told_plainly():
         die_with_pipeline()
@@ -37,8 +37,8 @@ def main() -> None:
 
 
 def _profile(given: str | None) -> str:
-    from common.workflow.parameters import current_profile
-    from common.workflow.project import check_profile
+    from common.workflow.base.parameters import current_profile
+    from common.workflow.base.project import check_profile
 
     return check_profile(given) if given else current_profile()
 
@@ -57,7 +57,7 @@ def run(
     ] = None,
 ) -> None:
     """Run one notebook with its parameters and write its results."""
-    from common.workflow.runner import run_notebook
+    from common.workflow.running.runner import run_notebook
 
     pairs = [text.partition("=") for text in arm or []]
     if bad := [name for name, equals, _ in pairs if not equals]:
@@ -68,8 +68,8 @@ def run(
 @app.command()
 def closure(paper: PaperName) -> None:
     """Write the code hashes on which the paper's stages depend (a DVC stage calls this)."""
-    from common.workflow.closure import write_closure
-    from common.workflow.project import find_paper
+    from common.workflow.base.project import find_paper
+    from common.workflow.freshness.closure import write_closure
 
     write_closure(find_paper(paper))
 
@@ -77,8 +77,8 @@ def closure(paper: PaperName) -> None:
 @app.command()
 def judge(paper: PaperName, profile: Profile = None) -> None:
     """Decide the paper's claims from its measurements and write verdicts.json."""
-    from common.workflow.project import find_paper
-    from common.workflow.verdicts import judge_paper, verdict_lines
+    from common.workflow.base.project import find_paper
+    from common.workflow.claims.verdicts import judge_paper, verdict_lines
 
     for line in verdict_lines(judge_paper(find_paper(paper), _profile(profile))):
         print(line)
@@ -92,7 +92,7 @@ def explain(
     profile: Profile = None,
 ) -> None:
     """Show how a claim was decided: the rows, the statistic, the interval, the sentence."""
-    from common.workflow.verdicts import explain_claim
+    from common.workflow.claims.verdicts import explain_claim
 
     print(explain_claim(claim, _profile(profile)))
 
@@ -106,8 +106,8 @@ def status(
     ] = None,
 ) -> None:
     """Say for every result whether it is up to date; exit status 1 when one is not."""
-    from common.workflow.project import PROFILES, check_profile, chosen_papers
-    from common.workflow.status import paper_status
+    from common.workflow.base.project import PROFILES, check_profile, chosen_papers
+    from common.workflow.freshness.status import paper_status
 
     lines = [
         line
@@ -126,8 +126,8 @@ def status(
 @app.command()
 def verify(paper: PaperOrAll = "all") -> None:
     """Hash every result and DVC's cache again and report what is not as it was written."""
-    from common.workflow.integrity import damage
-    from common.workflow.project import chosen_papers
+    from common.workflow.base.project import chosen_papers
+    from common.workflow.freshness.integrity import damage
 
     results, objects, problems = damage(chosen_papers(paper))
     for problem in problems:
@@ -145,7 +145,7 @@ def scoreboard(
     check: Annotated[bool, typer.Option(help="Change nothing; exit 1 when out of date.")] = False,
 ) -> None:
     """Bring SCOREBOARD.md, the README's table and the papers' pages up to date."""
-    from common.workflow.scoreboard import update_pages
+    from common.workflow.pages.scoreboard import update_pages
 
     changed = update_pages(write=not check)
     for path in changed:
@@ -160,7 +160,7 @@ def site(
     show: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Build the static site: scoreboard, papers, claims, measurements and notebooks."""
-    from common.workflow.site.build import build_site
+    from common.workflow.pages.site.build import build_site
 
     start = build_site(out)
     if show:
@@ -185,9 +185,9 @@ def reproduce(
     ] = None,
 ) -> None:
     """Re-run a paper from nothing in a clone of its own and compare with what is committed."""
-    from common.workflow.cluster.connect import chosen_workers
-    from common.workflow.project import chosen_papers
-    from common.workflow.reproduce import reproduce_papers
+    from common.workflow.base.project import chosen_papers
+    from common.workflow.reproducing.cluster.connect import chosen_workers
+    from common.workflow.reproducing.reproduce import reproduce_papers
 
     on = chosen_workers(workers, scheduler, shared)
     if not reproduce_papers(chosen_papers(paper), _profile(profile), on):
@@ -205,7 +205,7 @@ def normalise(
     ] = False,
 ) -> None:
     """Bring notebooks to the form that is committed: no outputs, stable ids."""
-    from common.workflow.notebook_form import is_normal, normalise, source_notebooks
+    from common.workflow.running.notebook_form import is_normal, normalise, source_notebooks
 
     paths = notebooks or source_notebooks()
     changed = [path for path in paths if (not is_normal(path) if check else normalise(path))]
@@ -220,8 +220,8 @@ def new_paper(
     slug: Annotated[str, typer.Argument(help="The new folder's name, in snake_case.")],
 ) -> None:
     """Make papers/<slug>/ as a working skeleton that passes the tests as it comes."""
+    from common.workflow.pages.scoreboard import update_pages
     from common.workflow.scaffold import make_paper
-    from common.workflow.scoreboard import update_pages
 
     for path in [*make_paper(slug), *update_pages()]:
         print(path)
@@ -253,7 +253,7 @@ def warm(context: typer.Context) -> None:
     Every notebook that the command runs starts as a fork of a process that has imported all
     third-party libraries of the papers. Measurements are the same.
     """
-    from common.workflow.warm import run_warm
+    from common.workflow.running.warm import run_warm
 
     raise typer.Exit(run_warm(context.args))
 

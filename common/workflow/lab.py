@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from common.workflow.project import ROOT
+from common.workflow.base.project import ROOT
 
 
 def start_lab(arguments: list[str]) -> None:

@@ -8,9 +8,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from common.workflow.errors import ClaimbookError
-from common.workflow.notebook_form import normalise
-from common.workflow.project import ROOT
+from common.workflow.base.errors import ClaimbookError
+from common.workflow.base.project import ROOT
+from common.workflow.running.notebook_form import normalise
 
 TEMPLATE = Path(__file__).parent / "template"
 

@@ -15,8 +15,8 @@ from common.tasks.gsm8k import FILES, find_gsm8k, load_gsm8k, read_jsonl
 from common.tasks.templates_from_solutions import Rejected, templates_from_items
 from common.tasks.word_problem_templates import TEMPLATES
 from common.tasks.word_problems import LEVELS, Template, generate
-from common.workflow.errors import ClaimbookError, told_plainly
-from common.workflow.files import hash_file, sha256, to_json, write_text
+from common.workflow.base.errors import ClaimbookError, told_plainly
+from common.workflow.base.files import hash_file, sha256, to_json, write_text
 
 app = typer.Typer(
     add_completion=False,

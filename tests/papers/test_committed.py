@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from common.workflow.claim_kinds import PairedRatio
-from common.workflow.claims import load_claims
-from common.workflow.judging.decisions import decide
-from common.workflow.judging.judge import combine, evidence
-from common.workflow.judging.reverse import reverse_all, strengthened
-from common.workflow.judging.samples import Paired, Slopes
-from common.workflow.notebook_form import source_notebooks
-from common.workflow.project import COMMITTED_PROFILES, ROOT, Paper, all_papers, relative
-from common.workflow.records import stages
-from common.workflow.scoreboard import update_pages
-from common.workflow.status import paper_status
-from common.workflow.verdicts import read_verdicts
+from common.workflow.base.project import COMMITTED_PROFILES, ROOT, Paper, all_papers, relative
+from common.workflow.claims.judging.decisions import decide
+from common.workflow.claims.judging.judge import combine, evidence
+from common.workflow.claims.judging.reverse import reverse_all, strengthened
+from common.workflow.claims.judging.samples import Paired, Slopes
+from common.workflow.claims.kinds import PairedRatio
+from common.workflow.claims.schema import load_claims
+from common.workflow.claims.verdicts import read_verdicts
+from common.workflow.freshness.records import stages
+from common.workflow.freshness.status import paper_status
+from common.workflow.pages.scoreboard import update_pages
+from common.workflow.running.notebook_form import source_notebooks
 
 RESULTS = [
     (paper, profile)

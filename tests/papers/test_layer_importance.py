@@ -12,7 +12,7 @@ from scipy import stats
 
 from common.lm.small import small_decoder
 from common.lm.text_tokenizer import text_tokenizer
-from common.workflow.project import ROOT
+from common.workflow.base.project import ROOT
 from papers.layer_importance import comparisons, representations, scratch
 from papers.layer_importance import similarity as sim
 from papers.layer_importance.models import Scratch, base_model

@@ -16,7 +16,7 @@ from common.grpo.batches import LossBatch
 from common.grpo.loss_terms import llds
 from common.grpo.recipe import Recipe
 from common.tasks.lookup_qa import LookupQA
-from common.workflow.project import ROOT
+from common.workflow.base.project import ROOT
 from papers.llds_grpo_collapse import mechanism, printed, runs
 from papers.llds_grpo_collapse.base import Base, answer_span, taught
 from papers.llds_grpo_collapse.marginal import choose, collapse_shares

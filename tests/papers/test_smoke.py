@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from common.workflow.project import ROOT, all_papers
+from common.workflow.base.project import ROOT, all_papers
 from tests.conftest import Tree
 
 SLUGS = [paper.slug for paper in all_papers()]
@@ -48,7 +48,7 @@ def measured(tree: Tree, results: str) -> dict[str, bytes]:
 EXECUTE = """
 import os, sys
 from pathlib import Path
-from common.workflow.kernel import execute
+from common.workflow.running.kernel import execute
 environment = dict(os.environ) | {"PYTHONPATH": os.getcwd()}
 execute(Path(sys.argv[1]), Path("executed.ipynb"), {}, environment=environment, preamble="",
         time_limit=120, report=lambda *cell: None, working_folder="notebooks")

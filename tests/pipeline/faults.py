@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from common.workflow.status import damaged
+from common.workflow.freshness.status import damaged
 from tests.conftest import Tree
 
 NOTEBOOK = "papers/toy/01_measure.ipynb"

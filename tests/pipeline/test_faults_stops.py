@@ -147,7 +147,7 @@ def test_a_killed_write_leaves_the_old_file(finished: Tree) -> None:
     code = (
         "import os, signal, pathlib\n"
         "os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "from common.workflow.files import write_text\n"
+        "from common.workflow.base.files import write_text\n"
         "write_text(pathlib.Path('page.md'), 'new\\n')\n"
     )
     assert finished.command(sys.executable, "-c", code).returncode == -signal.SIGKILL
@@ -159,7 +159,7 @@ def test_a_folder_that_cannot_be_replaced_stays(finished: Tree) -> None:
     before = finished.contents(MEASURED)
     code = (
         "import os, pathlib\n"
-        "from common.workflow.files import replace_folder\n"
+        "from common.workflow.base.files import replace_folder\n"
         f"new, final = pathlib.Path('new'), pathlib.Path('{MEASURED}')\n"
         "new.mkdir()\n"
         "rename = os.replace\n"

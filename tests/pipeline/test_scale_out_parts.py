@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from common.workflow.cluster import connect, fitness
-from common.workflow.cluster.progress import Progress
-from common.workflow.cluster.stage_task import run_stage
-from common.workflow.cluster.stages import StageTask, stage_tasks
-from common.workflow.errors import ClaimbookError
-from common.workflow.project import Paper
+from common.workflow.base.errors import ClaimbookError
+from common.workflow.base.project import Paper
+from common.workflow.reproducing.cluster import connect, fitness
+from common.workflow.reproducing.cluster.progress import Progress
+from common.workflow.reproducing.cluster.stage_task import run_stage
+from common.workflow.reproducing.cluster.stages import StageTask, stage_tasks
 from tests.conftest import Tree
 
 A, B = "papers/toy/dvc.yaml:01_a", "papers/toy/dvc.yaml:02_b"

@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from common.workflow.files import write_text
-from common.workflow.notebook_form import dumps, source_form
+from common.workflow.base.files import write_text
+from common.workflow.running.notebook_form import dumps, source_form
 
 
 def keep_normal_form(model: dict[str, Any], path: str, contents_manager: Any, **_: Any) -> None:

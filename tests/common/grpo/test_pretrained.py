@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from common.workflow.project import ROOT
+from common.workflow.base.project import ROOT
 
 TRAIN = """
 import sys

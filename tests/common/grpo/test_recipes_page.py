@@ -12,7 +12,7 @@ from common.grpo.advantages import ADVANTAGES
 from common.grpo.loss_terms import LOSS_TERMS
 from common.grpo.recipe import parse_recipes
 from common.grpo.token_weights import TOKEN_WEIGHTS
-from common.workflow.project import ROOT
+from common.workflow.base.project import ROOT
 
 PAGE = (ROOT / "docs/recipes.md").read_text("utf-8")
 

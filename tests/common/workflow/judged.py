@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 from ruamel.yaml import YAML
 
-from common.workflow.claims import Claims, load_claims
-from common.workflow.judging.judge import judge
+from common.workflow.claims.judging.judge import judge
+from common.workflow.claims.schema import Claims, load_claims
 
 
 @dataclass

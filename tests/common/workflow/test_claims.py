@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from common.workflow.claim_kinds import TEST_KINDS
-from common.workflow.claims import load_claims
-from common.workflow.errors import ClaimbookError
+from common.workflow.base.errors import ClaimbookError
+from common.workflow.claims.kinds import TEST_KINDS
+from common.workflow.claims.schema import load_claims
 
 GOOD = """\
 schema: 1

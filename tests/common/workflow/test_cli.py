@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from common.workflow.project import ROOT
+from common.workflow.base.project import ROOT
 
 HEAVY = "{'pandas', 'scipy', 'statsmodels', 'torch', 'papermill', 'numba', 'matplotlib', 'grimp'}"
 
@@ -19,7 +19,8 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 def test_light_commands_import_nothing_heavy() -> None:
     code = (
-        "import sys, common.workflow.cli, common.workflow.claims, common.workflow.status\n"
+        "import sys, common.workflow.cli\n"
+        "import common.workflow.claims.schema, common.workflow.freshness.status\n"
         f"found = {HEAVY} & set(sys.modules)\n"
         "assert not found, found"
     )

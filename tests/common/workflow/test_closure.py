@@ -61,7 +61,7 @@ def test_the_hash_stays(
         ("papers/toy/constant.py", "42", "43", False),
         ("papers/toy/__init__.py", "", "import math\n", False),
         (NOTEBOOK, "", "", False),
-        ("common/workflow/kernel_environment.py", '"smoke": 2', '"smoke": 1', False),
+        ("common/workflow/running/kernel_environment.py", '"smoke": 2', '"smoke": 1', False),
         ("common/stats.py", "import", "import math\nimport", True),
     ],
     ids=["imported in a function", "package", "cell", "kernel environment", "statistics"],
@@ -99,7 +99,7 @@ def test_compiled_code_is_kept_until_anything_changes_that_is_compiled(toy: Tree
     }
     for name, text in code.items():
         (toy.root / f"papers/toy/{name}.py").write_text(text)
-    show = "from common.workflow.runner import compiled_code; print(compiled_code())"
+    show = "from common.workflow.running.runner import compiled_code; print(compiled_code())"
 
     def folder() -> str:
         return toy.ok(sys.executable, "-c", show)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from common.workflow.compare import Level, compare
-from common.workflow.files import write_json
+from common.workflow.base.files import write_json
+from common.workflow.freshness.compare import Level, compare
 
 
 def results(folder: Path, value: str, verdict: str = "supported", estimate: float = 1.0) -> Path:

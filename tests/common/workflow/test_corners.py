@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.workflow.claims import Claims
-from common.workflow.errors import ClaimbookError
-from common.workflow.files import write_json
-from common.workflow.judging.decisions import decide
-from common.workflow.judging.judge import evidence, judge
-from common.workflow.judging.reverse import reverse
-from common.workflow.verdicts import read_verdicts
+from common.workflow.base.errors import ClaimbookError
+from common.workflow.base.files import write_json
+from common.workflow.claims.judging.decisions import decide
+from common.workflow.claims.judging.judge import evidence, judge
+from common.workflow.claims.judging.reverse import reverse
+from common.workflow.claims.schema import Claims
+from common.workflow.claims.verdicts import read_verdicts
 from tests.common.workflow.judged import SmallPaper, arms
 
 PAIR = {"factor": "arm", "compare": ["new", "old"]}
@@ -155,7 +155,7 @@ def test_a_judged_claim_is_not_dropped_silently(paper: SmallPaper) -> None:
         paper.verdict(claims, earlier=before)
     text = (paper.folder / "claims.yaml").read_text()
     (paper.folder / "claims.yaml").write_text(f"{text}retired: {{C9: it repeats C1}}\n")
-    from common.workflow.claims import load_claims
+    from common.workflow.claims.schema import load_claims
 
     claims = load_claims(paper.folder / "claims.yaml")
     assert judge(claims, paper.folder / "results", "cpu", before)["retired"] == {

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from common.workflow.errors import ClaimbookError
-from common.workflow.files import folder_lock, hash_path, read_json, replace_folder, write_text
+from common.workflow.base.errors import ClaimbookError
+from common.workflow.base.files import folder_lock, hash_path, read_json, replace_folder, write_text
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from common.workflow.project import ROOT
-from common.workflow.warm import forking
+from common.workflow.base.project import ROOT
+from common.workflow.running.warm import forking
 from tests.conftest import Tree
 
 PROBE = """
@@ -28,7 +28,7 @@ print(json.dumps({
 }))
 """
 
-SPAWN = [sys.executable, "-m", "common.workflow.fork_client"]
+SPAWN = [sys.executable, "-m", "common.workflow.running.fork_client"]
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.workflow.errors import ClaimbookError
-from common.workflow.judging.building import build_samples
-from common.workflow.judging.decisions import decide
-from common.workflow.judging.judge import evidence
-from common.workflow.judging.reverse import reverse, strengthened
+from common.workflow.base.errors import ClaimbookError
+from common.workflow.claims.judging.building import build_samples
+from common.workflow.claims.judging.decisions import decide
+from common.workflow.claims.judging.judge import evidence
+from common.workflow.claims.judging.reverse import reverse, strengthened
 from tests.common.workflow.judged import SmallPaper, arms
 
 N = 12

@@ -11,11 +11,11 @@ import pytest
 from pydantic import TypeAdapter
 
 from common.stats import log_rank_p_value, mean_interval
-from common.workflow.claim_kinds import AnyTest, Test
-from common.workflow.judging.decisions import decide
-from common.workflow.judging.judge import combine, judge
-from common.workflow.judging.reverse import reverse, reverse_all, strengthened
-from common.workflow.judging.samples import Arms, Paired, Sample, Slopes, Survival
+from common.workflow.claims.judging.decisions import decide
+from common.workflow.claims.judging.judge import combine, judge
+from common.workflow.claims.judging.reverse import reverse, reverse_all, strengthened
+from common.workflow.claims.judging.samples import Arms, Paired, Sample, Slopes, Survival
+from common.workflow.claims.kinds import AnyTest, Test
 from tests.common.workflow.judged import SmallPaper, arms
 
 PAIR = {"factor": "arm", "compare": ["new", "old"]}

@@ -8,8 +8,8 @@ from pathlib import Path
 from jupyter_server.services.contents.filemanager import FileContentsManager
 from traitlets.config.loader import PyFileConfigLoader
 
-from common.workflow.notebook_form import is_normal
-from common.workflow.project import ROOT
+from common.workflow.base.project import ROOT
+from common.workflow.running.notebook_form import is_normal
 
 CONFIG = ROOT / "common" / "workflow" / "jupyter"
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from common.workflow.notebook_form import (
+from common.workflow.running.notebook_form import (
     dumps,
     executed_form,
     is_normal,

@@ -15,9 +15,8 @@ from pydantic import TypeAdapter
 from scipy.stats import binom
 
 from common.stats import Floats
-from common.workflow.claim_kinds import AnyTest, Test
-from common.workflow.judging.decisions import decide
-from common.workflow.judging.samples import (
+from common.workflow.claims.judging.decisions import decide
+from common.workflow.claims.judging.samples import (
     Arms,
     Cases,
     Data,
@@ -27,6 +26,7 @@ from common.workflow.judging.samples import (
     Slopes,
     Survival,
 )
+from common.workflow.claims.kinds import AnyTest, Test
 
 PAIR = {"factor": "arm", "compare": ["new", "old"]}
 ABOVE = {"expect": {"side": "above"}}

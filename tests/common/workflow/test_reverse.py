@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.workflow.claim_kinds import TEST_KINDS, AnyTest
-from common.workflow.judging.building import build_samples
-from common.workflow.judging.decisions import decide
-from common.workflow.judging.judge import evidence
-from common.workflow.judging.reverse import reverse, strengthened
-from common.workflow.judging.samples import Paired, Sample, Slopes
-from common.workflow.selection import select_rows
+from common.workflow.claims.judging.building import build_samples
+from common.workflow.claims.judging.decisions import decide
+from common.workflow.claims.judging.judge import evidence
+from common.workflow.claims.judging.reverse import reverse, strengthened
+from common.workflow.claims.judging.samples import Paired, Sample, Slopes
+from common.workflow.claims.kinds import TEST_KINDS, AnyTest
+from common.workflow.claims.selection import select_rows
 from tests.common.workflow.judged import SmallPaper, arms
 
 Frame = pd.DataFrame

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.workflow.errors import ClaimbookError
-from common.workflow.selection import select_rows
+from common.workflow.base.errors import ClaimbookError
+from common.workflow.claims.selection import select_rows
 from tests.common.workflow.judged import SmallPaper, arms
 
 TEST = {

@@ -12,20 +12,20 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from common.workflow.errors import ClaimbookError
-from common.workflow.project import ROOT, Paper
-from common.workflow.site.build import check_replaceable, report_warnings
-from common.workflow.site.claims_page import claims_page
-from common.workflow.site.definition import definition
-from common.workflow.site.mathml import UNTRANSLATED, to_mathml
-from common.workflow.site.notebooks import cell_of, with_prose
-from common.workflow.site.provenance import commit_link, seeds_text
-from common.workflow.site.repository import https_form
-from common.workflow.site.results import Results
-from common.workflow.site.sources import shown_sources
-from common.workflow.site.stage import Stage
-from common.workflow.site.tables import excerpt, html_table
-from common.workflow.yaml_source import plain
+from common.workflow.base.errors import ClaimbookError
+from common.workflow.base.project import ROOT, Paper
+from common.workflow.base.yaml_source import plain
+from common.workflow.pages.site.build import check_replaceable, report_warnings
+from common.workflow.pages.site.claims_page import claims_page
+from common.workflow.pages.site.definition import definition
+from common.workflow.pages.site.mathml import UNTRANSLATED, to_mathml
+from common.workflow.pages.site.notebooks import cell_of, with_prose
+from common.workflow.pages.site.provenance import commit_link, seeds_text
+from common.workflow.pages.site.repository import https_form
+from common.workflow.pages.site.results import Results
+from common.workflow.pages.site.sources import shown_sources
+from common.workflow.pages.site.stage import Stage
+from common.workflow.pages.site.tables import excerpt, html_table
 
 ADDRESS = "https://example.org/owner/repo"
 

@@ -1,0 +1,161 @@
+"""What lies beside a result: `inputs.json` (what it was made from) and its provenance.
+
+`inputs.json` is a function of the inputs alone, so two equal runs write equal bytes; what varies
+(time, host, commit, package versions) goes into `results/<profile>/provenance/`, which no stage
+reads.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from common.workflow.base.errors import ClaimbookError
+from common.workflow.base.files import (
+    hash_file,
+    hash_path,
+    hash_tree,
+    read_json,
+    sha256,
+    to_json,
+    write_json,
+)
+from common.workflow.base.parameters import seeds_of
+from common.workflow.base.project import ROOT, Paper, paper_of, relative
+from common.workflow.base.yaml_source import load_yaml, plain
+from common.workflow.freshness.closure import notebook_hash
+
+PACKAGES = ("numpy", "scipy", "pandas", "numba", "torch", "transformers", "trl", "matplotlib")
+
+
+def current_inputs(
+    notebook: Path, profile: str, arm: dict[str, str], parameters: dict[str, Any]
+) -> dict[str, Any]:
+    """What a run of `notebook` would be made from now: code, parameters, data, seeds."""
+    return {
+        "schema": 1,
+        "notebook": notebook.name,
+        "profile": profile,
+        "arm": arm,
+        "code": notebook_hash(notebook),
+        "parameters": parameters,
+        "parameters_hash": sha256(to_json(parameters)),
+        "seeds": seeds_of(parameters),
+        "data": {name: hash_path(ROOT / name) for name in data_files(notebook, profile, arm)},
+    }
+
+
+def read_inputs(folder: Path) -> dict[str, Any]:
+    """The `inputs.json` of a result.
+
+    Raises:
+        ClaimbookError: it is missing or damaged.
+    """
+    file = folder / "inputs.json"
+    inputs = read_json(file)
+    kinds = {"arm": dict, "code": str, "data": dict, "notebook": str, "outputs": dict}
+    kinds |= {"parameters": dict, "parameters_hash": str, "profile": str, "seeds": list}
+    for name, kind in kinds.items():
+        if not isinstance(inputs, dict) or not isinstance(inputs.get(name), kind):
+            raise ClaimbookError(f"{relative(file)} is damaged: `{name}` is no {kind.__name__}.")
+    return dict(inputs)
+
+
+def finished_inputs(inputs: dict[str, Any], folder: Path, tables: dict[str, Any]) -> dict[str, Any]:
+    """`inputs` with the hashes of what the run wrote into `folder`."""
+    outputs = {name: value for name, value in hash_tree(folder).items() if name != "inputs.json"}
+    return inputs | {"tables": tables, "outputs": outputs}
+
+
+def data_files(notebook: Path, profile: str, arm: dict[str, str]) -> list[str]:
+    """The `deps` of the notebook's stage in `dvc.yaml`, from the root, filled in.
+
+    Raises:
+        ClaimbookError: one of them does not exist.
+    """
+    paper = paper_of(notebook)
+    stage = stages(paper).get(notebook.stem, {})
+    values = {"profile": profile} | {f"item.{name}": value for name, value in arm.items()}
+    files = [str(name) for name in stage.get("deps", [])]
+    for key, value in values.items():
+        files = [name.replace("${" + key + "}", value) for name in files]
+    for name in files:
+        if not (ROOT / name).exists():
+            raise ClaimbookError(
+                f"{name}, which {relative(notebook)} reads, does not exist. A data set: see "
+                "data/README.md for where to get it; a result: run its stage first, or all of "
+                f"them with `dvc repro {relative(paper.pipeline_file)}`."
+            )
+    return files
+
+
+def stages(paper: Paper) -> dict[str, Any]:
+    """The stages of the paper's `dvc.yaml`, a matrix stage's `deps` included."""
+    document = plain(load_yaml(paper.pipeline_file).data)
+    if not isinstance(document, dict) or not isinstance(document.get("stages"), dict):
+        raise ClaimbookError(f"{relative(paper.pipeline_file)} has no `stages`.")
+    return dict(document["stages"])
+
+
+def write_provenance(file: Path, seconds: float) -> None:
+    """Write down when, where, from which commit and with which packages a result was made."""
+    changes = _git("status", "--porcelain", "--untracked-files=no")
+    write_json(
+        file,
+        {
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(seconds, 1),
+            "commit": _git("rev-parse", "HEAD"),
+            "uncommitted_changes": None if changes is None else bool(changes),
+            "environment": environment_hash(),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "packages": _versions(),
+            "command": "./claimbook " + " ".join(sys.argv[1:]),
+        },
+    )
+
+
+def environment_hash() -> str:
+    """Hash of the lock file: results with another one were made in another environment."""
+    lock = ROOT / "requirements.lock"
+    return hash_file(lock) if lock.is_file() else ""
+
+
+def _versions() -> dict[str, str]:
+    installed = {name: metadata.version(name) for name in PACKAGES if _is_installed(name)}
+    return dict(sorted(installed.items()))
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        command = ["git", "-C", str(ROOT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _processor() -> str:
+    """The processor's model: equal bits are promised for equal kinds only."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

@@ -1,0 +1,159 @@
+"""Whether results are up to date, and whether they are what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.workflow.base.errors import ClaimbookError
+from common.workflow.base.files import hash_file, hash_tree, read_json
+from common.workflow.base.parameters import notebook_parameters
+from common.workflow.base.project import Paper, relative, result_folders
+from common.workflow.freshness.closure import closure_hashes
+from common.workflow.freshness.records import current_inputs, environment_hash, read_inputs, stages
+
+FRESH = "up to date"
+
+
+@dataclass(frozen=True)
+class Line:
+    """The state of one stage's results in one profile."""
+
+    paper: str
+    profile: str
+    stage: str
+    state: str
+    note: str = ""
+
+    @property
+    def fresh(self) -> bool:
+        return self.state == FRESH
+
+
+def paper_status(paper: Paper, profile: str) -> list[Line]:
+    """One line per notebook result and one for the verdicts of `paper` in `profile`."""
+    lines = list(_notebook_lines(paper, profile))
+    return [*lines, _verdict_line(paper, profile)]
+
+
+def _notebook_lines(paper: Paper, profile: str) -> Iterator[Line]:
+    found: dict[str, list[Path]] = {}
+    for folder in result_folders(paper, profile):
+        found.setdefault(folder.name.partition("@")[0], []).append(folder)
+    for notebook in paper.notebooks:
+        folders = found.pop(notebook.stem, [])
+        for folder in folders:
+            yield Line(paper.slug, profile, folder.name, *_notebook_state(notebook, folder))
+        for arm in _missing_arms(paper, notebook, folders):
+            yield Line(paper.slug, profile, arm, "not run")
+    for stem in found:
+        yield Line(paper.slug, profile, stem, "orphan", "its notebook is gone: delete the folder")
+
+
+def _missing_arms(paper: Paper, notebook: Path, folders: list[Path]) -> list[str]:
+    """Results that the pipeline asks for and that are not there."""
+    from itertools import product
+
+    matrix = stages(paper).get(notebook.stem, {}).get("matrix")
+    names = [notebook.stem]
+    if matrix:
+        cells = product(*matrix.values())
+        names = [f"{notebook.stem}@{','.join(map(str, values))}" for values in cells]
+    return [name for name in names if name not in {folder.name for folder in folders}]
+
+
+def _notebook_state(notebook: Path, folder: Path) -> tuple[str, str]:
+    try:
+        made_from = read_inputs(folder)
+    except ClaimbookError as error:
+        return "damaged", str(error)
+    profile, arm = folder.parent.name, made_from["arm"]
+    try:
+        parameters = notebook_parameters(notebook, profile, arm)
+        now = current_inputs(notebook, profile, arm, parameters)
+    except ClaimbookError as error:
+        return "cannot run", str(error)
+    changed = [name for name in ("code", "parameters_hash", "data") if now[name] != made_from[name]]
+    if changed:
+        names = ", ".join("parameters" if name == "parameters_hash" else name for name in changed)
+        return "stale", f"{names} changed{_parameter_changes(now, made_from)}"
+    if damage := damaged(folder):
+        return "damaged", "; ".join(damage)
+    if unlike := [name for name in now if now[name] != made_from.get(name)]:
+        return "damaged", f"inputs.json: {', '.join(unlike)} changed"
+    return FRESH, _environment_note(folder)
+
+
+def _parameter_changes(now: dict[str, Any], before: dict[str, Any]) -> str:
+    new, old = now["parameters"], before["parameters"]
+    names = [name for name in sorted(new | old) if new.get(name) != old.get(name)]
+    changes = [f"{name}: {old.get(name)} -> {new.get(name)}" for name in names]
+    return f" ({'; '.join(changes)})" if changes else ""
+
+
+def _environment_note(folder: Path) -> str:
+    file = folder.parent / "provenance" / f"{folder.name}.json"
+    if not file.is_file():
+        return "no provenance"
+    made_in = read_json(file).get("environment")
+    return "" if made_in == environment_hash() else "made in another environment"
+
+
+def damaged(folder: Path) -> list[str]:
+    """What is wrong with a result: files that are not as its `inputs.json` says, or that file."""
+    try:
+        written = read_inputs(folder)["outputs"]
+    except ClaimbookError as error:
+        return [str(error)]
+    there = {name: value for name, value in hash_tree(folder).items() if name != "inputs.json"}
+    names = sorted(written.keys() | there.keys())
+    return [
+        f"{relative(folder / name)} "
+        + ("is missing" if name not in there else "changed" if name in written else "is unknown")
+        for name in names
+        if written.get(name) != there.get(name)
+    ]
+
+
+def _verdict_line(paper: Paper, profile: str) -> Line:
+    file = paper.results(profile) / "verdicts.json"
+    if not file.is_file():
+        return Line(paper.slug, profile, "judge", "not run")
+    try:
+        written = dict(read_json(file)["inputs"])
+    except (ClaimbookError, KeyError, TypeError, ValueError):
+        return Line(paper.slug, profile, "judge", "damaged", f"{relative(file)}: judge again")
+    now = _judged_from(paper, profile)
+    changed = [name for name in now if now[name] != written.get(name)]
+    if changed:
+        return Line(paper.slug, profile, "judge", "stale", f"{', '.join(changed)} changed")
+    return Line(paper.slug, profile, "judge", FRESH)
+
+
+def judge_inputs(paper: Paper, profile: str) -> dict[str, Any]:
+    """What verdicts are made from: the claims, the judging code and the tables.
+
+    Raises:
+        ClaimbookError: a result is damaged, so a verdict on it would be worth nothing.
+    """
+    for folder in result_folders(paper, profile):
+        if damage := damaged(folder):
+            raise ClaimbookError(
+                f"{relative(folder)} is damaged ({'; '.join(damage)}). `./claimbook verify` says "
+                "whether DVC's cache is too; delete what it names, and run "
+                f"`dvc repro {relative(paper.pipeline_file)}`."
+            )
+    return _judged_from(paper, profile)
+
+
+def _judged_from(paper: Paper, profile: str) -> dict[str, Any]:
+    return {
+        "claims": hash_file(paper.claims_file),
+        "code": closure_hashes(paper)["judge"],
+        "tables": {
+            folder.name: hash_file(folder / "inputs.json")
+            for folder in result_folders(paper, profile)
+        },
+    }
