@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -33,7 +34,16 @@ def main() -> None:
 
     with told_plainly():
         die_with_pipeline()
-        app(prog_name="claimbook")
+        app(_paired(sys.argv[1:]), prog_name="claimbook")
+
+
+def _paired(words: list[str]) -> list[str]:
+    """`--because FUNCTION REASON` as one word after the option: typer takes no pairs in lists."""
+    if "--because" not in words[:-2]:
+        return words
+    place = words.index("--because") + 1
+    pair = "=".join(words[place : place + 2])
+    return [*words[:place], pair, *_paired(words[place + 2 :])]
 
 
 def _profile(given: str | None) -> str:
@@ -120,6 +130,41 @@ def status(
         note = f"  ({line.note})" if line.note else ""
         print(f"{line.paper:28} {line.profile:6} {line.stage:28} {line.state}{note}")
     if not all(line.fresh for line in lines):
+        raise typer.Exit(1)
+
+
+@app.command()
+def vouch(
+    paper: PaperOrAll = "all",
+    dry: Annotated[bool, typer.Option(help="Say what would run and what it costs.")] = False,
+    because: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            metavar='FUNCTION "REASON"',
+            help="Why a changed function measures the same where smoke cannot show it.",
+        ),
+    ] = None,
+    check: Annotated[bool, typer.Option(help="Repeat what the receipts there are say.")] = False,
+    workers: Annotated[int, typer.Option(help="Notebooks at a time.", min=1)] = 2,
+) -> None:
+    """Keep results of profile cpu whose code changed without changing what it measures.
+
+    Old and new code run in miniature; where every table is equal to the bit and every changed
+    statement ran, a receipt says so. Exit status 1 when a result has to run again.
+    """
+    from common.workflow.base.project import chosen_papers
+    from common.workflow.freshness.vouching.vouch import check_receipts
+    from common.workflow.freshness.vouching.vouch import vouch as vouch_for
+
+    papers, reasons = chosen_papers(paper), [one.partition("=") for one in because or []]
+    if bad := [name for name, _, reason in reasons if not reason.strip()]:
+        raise ClaimbookError(f'--because {bad[0]}: write --because {bad[0]} "the reason".')
+    good = (
+        check_receipts(papers, workers)
+        if check
+        else vouch_for(papers, {name: reason for name, _, reason in reasons}, dry, workers)
+    )
+    if not good:
         raise typer.Exit(1)
 
 

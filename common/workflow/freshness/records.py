@@ -79,19 +79,25 @@ def data_files(notebook: Path, profile: str, arm: dict[str, str]) -> list[str]:
     Raises:
         ClaimbookError: one of them does not exist.
     """
+    files = declared_data(notebook, profile, arm)
+    for name in files:
+        if not (ROOT / name).exists():
+            raise ClaimbookError(
+                f"{name}, which {relative(notebook)} reads, does not exist. A data set: see "
+                "data/README.md for where to get it; a result: run its stage first, or all of "
+                f"them with `dvc repro {relative(paper_of(notebook).pipeline_file)}`."
+            )
+    return files
+
+
+def declared_data(notebook: Path, profile: str, arm: dict[str, str]) -> list[str]:
+    """`data_files`, whether they exist or not."""
     paper = paper_of(notebook)
     stage = stages(paper).get(notebook.stem, {})
     values = {"profile": profile} | {f"item.{name}": value for name, value in arm.items()}
     files = [str(name) for name in stage.get("deps", [])]
     for key, value in values.items():
         files = [name.replace("${" + key + "}", value) for name in files]
-    for name in files:
-        if not (ROOT / name).exists():
-            raise ClaimbookError(
-                f"{name}, which {relative(notebook)} reads, does not exist. A data set: see "
-                "data/README.md for where to get it; a result: run its stage first, or all of "
-                f"them with `dvc repro {relative(paper.pipeline_file)}`."
-            )
     return files
 
 
@@ -116,7 +122,7 @@ def write_provenance(file: Path, seconds: float) -> None:
             "environment": environment_hash(),
             "python": platform.python_version(),
             "platform": platform.platform(),
-            "processor": _processor(),
+            "processor": processor(),
             "cores": os.cpu_count(),
             "packages": _versions(),
             "command": "./claimbook " + " ".join(sys.argv[1:]),
@@ -151,7 +157,7 @@ def _git(*arguments: str) -> str | None:
         return None
 
 
-def _processor() -> str:
+def processor() -> str:
     """The processor's model: equal bits are promised for equal kinds only."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from common.workflow.base.files import hash_file, hash_tree, read_json
 from common.workflow.base.parameters import notebook_parameters
 from common.workflow.base.project import Paper, relative, result_folders
 from common.workflow.freshness.closure import closure_hashes
+from common.workflow.freshness.receipts import Receipt, joining
 from common.workflow.freshness.records import current_inputs, environment_hash, read_inputs, stages
 
 FRESH = "up to date"
@@ -26,6 +27,8 @@ class Line:
     stage: str
     state: str
     note: str = ""
+    vouched: tuple[Receipt, ...] = ()
+    """What joins the code that made the result with today's, where they differ."""
 
     @property
     def fresh(self) -> bool:
@@ -33,7 +36,10 @@ class Line:
 
 
 def paper_status(paper: Paper, profile: str) -> list[Line]:
-    """One line per notebook result and one for the verdicts of `paper` in `profile`."""
+    """One line per notebook result and one for the verdicts of `paper` in `profile`.
+
+    A result is up to date when the code that made it is today's, or is joined with it by receipts.
+    """
     lines = list(_notebook_lines(paper, profile))
     return [*lines, _verdict_line(paper, profile)]
 
@@ -64,26 +70,46 @@ def _missing_arms(paper: Paper, notebook: Path, folders: list[Path]) -> list[str
     return [name for name in names if name not in {folder.name for folder in folders}]
 
 
-def _notebook_state(notebook: Path, folder: Path) -> tuple[str, str]:
+def _notebook_state(notebook: Path, folder: Path) -> tuple[str, str, tuple[Receipt, ...]]:
     try:
         made_from = read_inputs(folder)
     except ClaimbookError as error:
-        return "damaged", str(error)
+        return "damaged", str(error), ()
     profile, arm = folder.parent.name, made_from["arm"]
     try:
         parameters = notebook_parameters(notebook, profile, arm)
         now = current_inputs(notebook, profile, arm, parameters)
     except ClaimbookError as error:
-        return "cannot run", str(error)
-    changed = [name for name in ("code", "parameters_hash", "data") if now[name] != made_from[name]]
+        return "cannot run", str(error), ()
+    try:
+        vouched = joining(folder, made_from["code"], now["code"])
+    except ClaimbookError as error:
+        return "damaged", str(error), ()
+    code = now.pop("code")
+    changed = [] if vouched is not None else ["code"]
+    changed += [name for name in ("parameters_hash", "data") if now[name] != made_from[name]]
     if changed:
         names = ", ".join("parameters" if name == "parameters_hash" else name for name in changed)
-        return "stale", f"{names} changed{_parameter_changes(now, made_from)}"
+        return "stale", f"{names} changed{_parameter_changes(now, made_from)}", ()
     if damage := damaged(folder):
-        return "damaged", "; ".join(damage)
+        return "damaged", "; ".join(damage), ()
     if unlike := [name for name in now if now[name] != made_from.get(name)]:
-        return "damaged", f"inputs.json: {', '.join(unlike)} changed"
-    return FRESH, _environment_note(folder)
+        return "damaged", f"inputs.json: {', '.join(unlike)} changed", ()
+    joined = tuple(vouched or ()) if made_from["code"] != code else ()
+    notes = [vouched_note(joined), _environment_note(folder)]
+    return FRESH, "; ".join(note for note in notes if note), joined
+
+
+def vouched_note(receipts: Sequence[Receipt]) -> str:
+    """What the receipts that join a result's code with today's say; nothing without receipts."""
+    if not receipts:
+        return ""
+    argued = sorted({name for one in receipts for name in one.because})
+    figures = sorted({name for one in receipts for name in one.figures})
+    notes = [f"code changed since; same in smoke at {receipts[-1].commits[1][:7]}"]
+    notes += [f"argued for: {', '.join(argued)}"] if argued else []
+    notes += [f"old look: {', '.join(figures)}"] if figures else []
+    return "; ".join(notes)
 
 
 def _parameter_changes(now: dict[str, Any], before: dict[str, Any]) -> str:

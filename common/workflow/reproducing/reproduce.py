@@ -18,6 +18,7 @@ from common.workflow.base.files import write_text
 from common.workflow.base.parameters import current_profile
 from common.workflow.base.project import COMMITTED_PROFILES, ROOT, Paper, relative
 from common.workflow.freshness.compare import Comparison, Level, compare
+from common.workflow.freshness.status import paper_status
 from common.workflow.reproducing.fresh_clone import Source, bare_environment, fresh_clone
 from common.workflow.running.processes import stop_cleanly_on_sigterm
 
@@ -157,6 +158,11 @@ def _print_claims(results: Path) -> None:
 
 def _report(paper: Paper, profile: str, seconds: float, comparison: Comparison) -> None:
     print(f"{paper.slug} [{profile}]: ran in {seconds:.0f} s; against the committed results:")
+    vouched = [line for line in paper_status(paper, profile) if line.vouched]
+    if vouched:
+        commit = vouched[0].vouched[-1].commits[1][:7]
+        names = f"{len(vouched)} notebooks" if len(vouched) > 1 else vouched[0].stage
+        print(f"  ({names}: code changed since those were made; same in smoke at {commit})")
     print(f"  {comparison.level.text}")
     for difference in comparison.differences[:20]:
         print(f"    {difference}")

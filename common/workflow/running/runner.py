@@ -25,6 +25,7 @@ from common.workflow.base.files import (
 from common.workflow.base.parameters import notebook_parameters
 from common.workflow.base.project import ROOT, Paper, check_profile, paper_of, relative
 from common.workflow.freshness.closure import reached_modules
+from common.workflow.freshness.receipts import discard_receipts
 from common.workflow.freshness.records import current_inputs, finished_inputs, write_provenance
 from common.workflow.running.bytecode import check_by_content
 from common.workflow.running.kernel_environment import kernel_environment, preamble
@@ -76,6 +77,7 @@ def run_notebook(
         tables = read_json(tables_file) if tables_file.exists() else {}
         tables_file.unlink(missing_ok=True)
         write_json(staging / "inputs.json", finished_inputs(inputs, staging, tables))
+        discard_receipts(final)
         replace_folder(staging, final)
     shutil.rmtree(checkpoint_folder(inputs), ignore_errors=True)
     seconds = time.monotonic() - started

@@ -1,0 +1,444 @@
+"""Vouch for results: show that today's code measures in miniature what their code measured.
+
+See docs/vouching.md for what a receipt proves and what it does not.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from common.workflow.base.errors import ClaimbookError, did_you_mean
+from common.workflow.base.files import hash_file, to_json
+from common.workflow.base.parameters import current_profile, notebook_parameters
+from common.workflow.base.project import ROOT, Paper, relative, result_folders
+from common.workflow.base.yaml_source import load_yaml, plain
+from common.workflow.freshness.closure import closure_hashes, reached_modules, write_closure
+from common.workflow.freshness.receipts import (
+    Receipt,
+    joining,
+    known_codes,
+    receipts,
+    write_receipt,
+)
+from common.workflow.freshness.records import current_inputs, read_inputs
+from common.workflow.freshness.status import damaged, paper_status
+from common.workflow.freshness.vouching.changes import Change, changes
+from common.workflow.freshness.vouching.definitions import Code, read_code
+from common.workflow.freshness.vouching.evidence import Doubt, doubts, lasting_doubts
+from common.workflow.freshness.vouching.runs import Job, Runs
+from common.workflow.freshness.vouching.trees import (
+    Trees,
+    cells,
+    code_commits,
+    git,
+    sources,
+    uncommitted_code,
+)
+
+PROFILE = "cpu"
+
+
+@dataclass
+class Case:
+    """One result whose code is not today's.
+
+    Attributes:
+        paper: whose.
+        folder: of the result.
+        notebook: that made it.
+        arm: of the notebook.
+        made: the hash of the code that made it.
+        today: of today's code.
+        old: the newest commit that gives a hash that is known for the result; "" if none does.
+        known: that hash.
+        changes: between that commit and today.
+        doubts: why it cannot be vouched for.
+        other_figures: that came out different in miniature.
+    """
+
+    paper: Paper
+    folder: Path
+    notebook: Path
+    arm: dict[str, str]
+    made: str
+    today: str
+    old: str = ""
+    known: str = ""
+    changes: list[Change] = field(default_factory=list)
+    doubts: list[Doubt] = field(default_factory=list)
+    other_figures: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return f"{self.paper.slug}/{self.folder.name}"
+
+    @cached_property
+    def jobs(self) -> tuple[Job, Job]:
+        """The notebook in miniature with the old and with today's code."""
+        arm = tuple(self.arm.items())
+        old = Job(self.old, self.known, self.paper, self.notebook, arm)
+        return old, Job(head(), self.today, self.paper, self.notebook, arm)
+
+
+def vouch(
+    papers: Sequence[Paper], because: Mapping[str, str], dry: bool = False, workers: int = 2
+) -> bool:
+    """Vouch for every result of `papers` in profile cpu that only lacks today's code.
+
+    Args:
+        papers: which.
+        because: reasons why named functions measure the same where miniature cannot show it.
+        dry: say what would run and what it would cost, and do nothing.
+        workers: notebooks at a time.
+
+    Returns:
+        Whether every result is up to date now.
+
+    Raises:
+        ClaimbookError: uncommitted code, another profile in params.yaml, or a reason for a
+            function about which there is no doubt.
+    """
+    if not dry:
+        _check_tree()
+    with tempfile.TemporaryDirectory(prefix="claimbook-", ignore_cleanup_errors=True) as name:
+        trees = Trees(Path(name))
+        cases, unfinished = _cases(papers)
+        _find_commits(cases, trees)
+        for case in cases:
+            _compare_code(case, trees, because)
+        _check_reasons(because, cases)
+        runs = Runs(trees)
+        open_cases = [case for case in cases if not case.doubts]
+        _announce(cases, open_cases, runs)
+        if dry:
+            return not cases and not unfinished
+        runs.run([job for case in open_cases for job in case.jobs], workers)
+        for case in open_cases:
+            _compare_runs(case, runs, because)
+        vouched = [case for case in open_cases if not case.doubts]
+        for case in vouched:
+            _write(case, runs, because)
+        _tell_dvc([*vouched, *unfinished])
+    _report(cases, unfinished)
+    return all(line.fresh for paper in papers for line in paper_status(paper, PROFILE))
+
+
+def head() -> str:
+    """The last commit."""
+    return git("rev-parse", "HEAD")
+
+
+# ---------------------------------------------------------------------------------- what there is
+
+
+def _check_tree() -> None:
+    if files := uncommitted_code():
+        raise ClaimbookError(
+            f"uncommitted code ({', '.join(files[:5])}{' …' if len(files) > 5 else ''}): commit "
+            "it first, since a receipt names the commits that it compared. Nothing was changed."
+        )
+    if current_profile() != PROFILE:
+        raise ClaimbookError(
+            f"set `profile: {PROFILE}` in params.yaml: its results are vouched for, and dvc.lock "
+            "has to be theirs. Nothing was changed."
+        )
+
+
+def _cases(papers: Sequence[Paper]) -> tuple[list[Case], list[Case]]:
+    """Results that lack nothing but today's code; and those of which only DVC does not know yet."""
+    stale, unfinished = [], []
+    for paper in papers:
+        for folder in result_folders(paper, PROFILE):
+            case = _case(paper, folder)
+            if case is None:
+                continue
+            if joining(folder, case.made, case.today) is None:
+                stale.append(case)
+            elif case.made != case.today and not _known_to_dvc(case):
+                unfinished.append(case)
+    return stale, unfinished
+
+
+def _case(paper: Paper, folder: Path) -> Case | None:
+    """The result in `folder` if it is whole, and its parameters and data are today's."""
+    if problems := damaged(folder):
+        _say(f"{paper.slug}/{folder.name}: damaged ({problems[0]}); not looked at")
+        return None
+    made = read_inputs(folder)
+    notebook = paper.folder / made["notebook"]
+    if not notebook.is_file():
+        return None
+    try:
+        parameters = notebook_parameters(notebook, PROFILE, made["arm"])
+        now = current_inputs(notebook, PROFILE, made["arm"], parameters)
+    except ClaimbookError as error:
+        _say(f"{paper.slug}/{folder.name}: {error}")
+        return None
+    receipts(folder)  # inconsistent ones are an error
+    if other := [name for name in ("parameters_hash", "data", "arm") if now[name] != made[name]]:
+        _say(f"{paper.slug}/{folder.name}: other {', '.join(other)}: it has to run again")
+        return None
+    return Case(paper, folder, notebook, made["arm"], made["code"], now["code"])
+
+
+def _find_commits(cases: list[Case], trees: Trees) -> None:
+    """The newest commit that gives each case a hash that is known for its result."""
+    known = {case.name: known_codes(case.folder, case.made) for case in cases}
+    left = list(cases)
+    commits = code_commits() if cases else []
+    for number, commit in enumerate(commits):
+        if not left:
+            return
+        if number >= 3:
+            _say(f"looking for the code of {len(left)} results: commit {number} of {len(commits)}")
+        found = trees.inspected(commit)
+        for case in left:
+            code = found.get(case.paper.slug, {}).get(case.notebook.stem, {}).get("code")
+            if code in known[case.name]:
+                case.old, case.known = commit, code
+        left = [case for case in left if not case.old]
+    for case in left:
+        told = "no commit gives the hash of its code: it was made from code never committed"
+        case.doubts.append(Doubt(case.name, told, arguable=False))
+
+
+# --------------------------------------------------------------------------------------- compared
+
+
+def _compare_code(case: Case, trees: Trees, because: Mapping[str, str]) -> None:
+    if case.doubts:
+        return
+    old_tree = trees.at(case.old)
+    modules = trees.inspected(case.old)[case.paper.slug][case.notebook.stem]["modules"]
+    old = _code(old_tree, modules, case)
+    new = _code(ROOT, reached_modules(case.notebook), case)
+    case.changes = changes(old, new, _words(case))
+    case.doubts = _remaining(lasting_doubts(case.changes), because)
+
+
+def _code(tree: Path, modules: list[str], case: Case) -> Code:
+    notebook = tree / relative(case.notebook)
+    return read_code(*sources(tree, modules), cells(notebook))
+
+
+def _words(case: Case) -> set[str]:
+    """Names by which the runner or the parameters of either profile may call something."""
+    import re
+
+    given = [notebook_parameters(case.notebook, one, case.arm) for one in (PROFILE, "smoke")]
+    return {"kernel_environment", "preamble", *re.findall(r"\w+", to_json(given))}
+
+
+def _compare_runs(case: Case, runs: Runs, because: Mapping[str, str]) -> None:
+    old, new = (runs.of(job) for job in case.jobs)
+    for run, which in ((old, "old"), (new, "new")):
+        if run.failure:
+            end = run.failure.strip().splitlines()[-1:] or [""]
+            told = f"with the {which} code the notebook failed in smoke: {end[0]}"
+            case.doubts.append(Doubt(case.name, told, arguable=False))
+    if case.doubts:
+        return
+    before, after = old.tables(), new.tables()
+    names = sorted(n for n in before.keys() | after.keys() if before.get(n) != after.get(n))
+    if names:
+        told = ", ".join(name or "how tables are declared" for name in names)
+        case.doubts = [Doubt(case.name, f"other measurements in smoke: {told}", arguable=False)]
+        return
+    figures = old.figures(), new.figures()
+    case.other_figures = sorted(
+        name
+        for name in figures[0].keys() | figures[1].keys()
+        if figures[0].get(name) != figures[1].get(name)
+    )
+    case.doubts = _remaining(doubts(case.changes, old.lines, new.lines), because)
+
+
+def _remaining(found: list[Doubt], because: Mapping[str, str]) -> list[Doubt]:
+    return [one for one in found if not (one.arguable and one.name in because)]
+
+
+def _check_reasons(because: Mapping[str, str], cases: list[Case]) -> None:
+    changed = {change.name for case in cases for change in case.changes}
+    for name in because:
+        if name not in changed:
+            raise ClaimbookError(
+                f"--because {name}: no such function changed{did_you_mean(name, changed)}."
+            )
+
+
+# ----------------------------------------------------------------------------------------- written
+
+
+def _write(case: Case, runs: Runs, because: Mapping[str, str]) -> None:
+    names = sorted({change.name for change in case.changes})
+    receipt = Receipt(
+        result=case.folder.name,
+        results=hash_file(case.folder / "inputs.json"),
+        old=case.known,
+        new=case.today,
+        commits=(case.old, head()),
+        tables=runs.of(case.jobs[1]).tables(),
+        figures=case.other_figures,
+        changes=names,
+        because={name: because[name] for name in names if name in because},
+    )
+    write_receipt(case.folder, receipt)
+
+
+def _tell_dvc(cases: list[Case]) -> None:
+    """Bring `closure.json` and dvc.lock in step with what was vouched for, and judge again."""
+    for paper in {case.paper.slug: case.paper for case in cases}.values():
+        write_closure(paper)
+        file = relative(paper.pipeline_file)
+        own = [case for case in cases if case.paper == paper]
+        stages = [stage for case in own if (stage := _stage(case))]
+        _dvc("commit", "--force", *(f"{file}:{stage}" for stage in (*stages, "closure")))
+        lines = paper_status(paper, PROFILE)
+        if all(line.fresh for line in lines if line.stage != "judge"):
+            _dvc("repro", "--single-item", f"{file}:judge")
+
+
+def _dvc(*arguments: str) -> None:
+    command = [sys.executable, "-m", "dvc", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise ClaimbookError(
+            f"`dvc {' '.join(arguments)}` failed; the receipts stand, so call this again:\n"
+            f"{done.stdout}{done.stderr}"
+        )
+
+
+def _stage(case: Case) -> str | None:
+    """The name under which dvc.lock has the stage that wrote a result."""
+    folder = relative(case.folder)
+    for name, stage in _lock(case.paper).items():
+        if folder in [out["path"] for out in stage.get("outs", [])]:
+            return str(name)
+    return None
+
+
+def _known_to_dvc(case: Case) -> bool:
+    stage = _lock(case.paper).get(_stage(case) or "", {})
+    closure = stage.get("params", {}).get(relative(case.paper.folder / "closure.json"), {})
+    return bool(closure.get(case.notebook.stem) == case.today)
+
+
+def _lock(paper: Paper) -> dict[str, Any]:
+    file = paper.folder / "dvc.lock"
+    return dict(plain(load_yaml(file).data)["stages"]) if file.is_file() else {}
+
+
+# ------------------------------------------------------------------------------------------- told
+
+
+def _announce(cases: list[Case], open_cases: list[Case], runs: Runs) -> None:
+    """What will run, and about how long it takes, by paper."""
+    jobs = [job for case in open_cases for job in case.jobs if not runs.remembered(job)]
+    for slug, number in Counter(case.paper.slug for case in cases).items():
+        own = [job for job in jobs if job.paper.slug == slug]
+        unknown = sum(runs.seconds(job) is None for job in own)
+        cost = sum(runs.seconds(job) or 0 for job in own)
+        tries = sum(case.paper.slug == slug for case in open_cases)
+        told = f"{slug}: {number} results lack today's code, {tries} may be vouched for"
+        if own:
+            more = f" and {unknown} runs never timed" if unknown else ""
+            told += f"; {len(own)} runs in miniature, about {cost:.0f} s of one core{more}"
+        _say(told)
+    for case in cases:
+        for doubt in case.doubts:
+            _say(f"  {case.name}: {doubt.name} {doubt.reason}")
+
+
+def _report(cases: list[Case], unfinished: list[Case]) -> None:
+    for case in cases:
+        if not case.doubts:
+            look = f"; old look: {', '.join(case.other_figures)}" if case.other_figures else ""
+            print(f"{case.name}: vouched for ({len(case.changes)} definitions differ{look})")
+            continue
+        print(f"{case.name}: has to run again")
+        for doubt in case.doubts:
+            hint = f' (or --because {doubt.name} "…")' if doubt.arguable else ""
+            print(f"    {doubt.name}: {doubt.reason}{hint}")
+    for case in unfinished:
+        print(f"{case.name}: had its receipt; DVC knows it now")
+    if not cases and not unfinished:
+        print("Nothing to vouch for: no result lacks only today's code.")
+    elif any(not case.doubts for case in cases):
+        print("Now `./claimbook scoreboard`, and commit receipts, dvc.lock and pages together.")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+# ----------------------------------------------------------------------------------------- checked
+
+
+def check_receipts(papers: Sequence[Paper], workers: int = 2) -> bool:
+    """Repeat what the receipts of `papers` say, from their commits; False when one is wrong.
+
+    Raises:
+        ClaimbookError: a receipt is inconsistent.
+    """
+    with tempfile.TemporaryDirectory(prefix="claimbook-", ignore_cleanup_errors=True) as name:
+        trees = Trees(Path(name))
+        found = list(_receipts(papers))
+        wrong = {id(one): _wrong_hashes(case, one, trees) for case, one in found}
+        runs = Runs(trees, anew=True)
+        sound = [(case, one) for case, one in found if not wrong[id(one)]]
+        jobs = {id(one): _jobs(case, one) for case, one in sound}
+        runs.run(dict.fromkeys(job for pair in jobs.values() for job in pair), workers)
+        for _, one in sound:
+            old, new = (runs.of(job) for job in jobs[id(one)])
+            failed = old.failure or new.failure
+            if failed:
+                wrong[id(one)] = f"a run failed: {failed.strip().splitlines()[-1]}"
+            elif old.tables() != new.tables():
+                wrong[id(one)] = "old and new code measure different things in smoke"
+        for case, one in found:
+            told = wrong[id(one)] or "holds"
+            print(f"{case.name} {one.old[:7]} = {one.new[:7]}: {told}")
+    if not found:
+        print("There are no receipts.")
+    return not any(wrong.values())
+
+
+def _receipts(papers: Sequence[Paper]) -> Iterator[tuple[Case, Receipt]]:
+    for paper in papers:
+        for folder in result_folders(paper, PROFILE):
+            made = read_inputs(folder)
+            notebook = paper.folder / made["notebook"]
+            today = closure_hashes(paper)[notebook.stem]
+            case = Case(paper, folder, notebook, made["arm"], made["code"], today)
+            for one in receipts(folder):
+                yield case, one
+
+
+def _jobs(case: Case, receipt: Receipt) -> tuple[Job, Job]:
+    arm, codes = tuple(case.arm.items()), (receipt.old, receipt.new)
+    old, new = (
+        Job(commit, code, case.paper, case.notebook, arm)
+        for commit, code in zip(receipt.commits, codes, strict=True)
+    )
+    return old, new
+
+
+def _wrong_hashes(case: Case, receipt: Receipt, trees: Trees) -> str:
+    """What the receipt's commits say against it."""
+    for commit, code in zip(receipt.commits, (receipt.old, receipt.new), strict=True):
+        try:
+            full = git("rev-parse", "--verify", f"{commit}^{{commit}}")
+        except ClaimbookError:
+            return f"there is no commit {commit[:7]} here"
+        given = trees.inspected(full).get(case.paper.slug, {}).get(case.notebook.stem, {})
+        if given.get("code") != code:
+            return f"the code of commit {commit[:7]} has another hash than the receipt says"
+    return ""
