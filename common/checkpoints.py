@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
+
+from common.file_names import file_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,9 +37,10 @@ def resumable(
     folder = os.environ.get("CLAIMBOOK_CHECKPOINTS")
     if not folder:
         return measure(*args, **kwargs)
-    file = Path(folder) / f"{name}.parquet"
+    file = Path(folder) / f"{file_name(name)}.parquet"
     if file.exists():
-        return pd.read_parquet(file)
+        with suppress(OSError, ValueError):  # a damaged piece is measured again
+            return pd.read_parquet(file)
     frame = measure(*args, **kwargs)
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")

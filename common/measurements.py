@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.file_names import file_name
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
@@ -48,9 +50,9 @@ def save_table(frame: pd.DataFrame, name: str, keys: list[str]) -> None:
     folder = output_folder()
     frame = frame.sort_values(keys, ignore_index=True)
     if len(frame) > LARGE:
-        frame.to_parquet(folder / f"{name}.parquet", compression="zstd", index=False)
+        frame.to_parquet(folder / f"{file_name(name)}.parquet", compression="zstd", index=False)
     else:
-        frame.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+        frame.to_csv(folder / f"{file_name(name)}.csv", index=False, lineterminator="\n")
     index = folder / "tables.json"
     tables = json.loads(index.read_text()) if index.exists() else {}
     index.write_text(json.dumps(tables | {name: {"keys": keys}}))
@@ -62,7 +64,7 @@ def save_figure(figure: Figure, name: str) -> None:
 
     file = BytesIO()
     figure.savefig(file, format="png", dpi=90, metadata={"Software": None})
-    (output_folder() / f"{name}.png").write_bytes(small_png(file.getvalue()))
+    (output_folder() / f"{file_name(name)}.png").write_bytes(small_png(file.getvalue()))
 
 
 def small_png(png: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -155,7 +156,10 @@ class _Run:
         self.epochs: list[int] = []
         self.measured: list[Tensor] = []
         if self.file and self.file.exists():
-            self._load(self.file)
+            from safetensors import SafetensorError
+
+            with suppress(SafetensorError):  # damaged: train from the start
+                self._load(self.file)
 
     def note(self, epoch: int, metrics: Mapping[str, Tensor]) -> None:
         """Keep what was measured after an epoch, and save the state."""

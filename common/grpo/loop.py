@@ -7,6 +7,7 @@ of the network when it was measured: too little to justify a second trainer.
 from __future__ import annotations
 
 import functools
+import json
 import math
 import os
 import tempfile
@@ -200,7 +201,7 @@ def train(
         trainer = _trainer(
             model, tokenizer, task, recipe, arguments, batches, environment, answer_span, settings
         )
-        journal.attach(trainer, Path(folder) if folder else None)
+        journal.attach(trainer)
         trainer.train(resume_from_checkpoint=_last_checkpoint(output))
     return pd.DataFrame(journal.rows)
 
@@ -296,23 +297,20 @@ class _Journal(TrainerCallback):
         self._settings, self._batches, self._watch = settings, batches, watch
         self._logs: list[dict[str, float]] = []
         self._trainer: RecipeTrainer | None = None
-        self._file: Path | None = None
 
-    def attach(self, trainer: RecipeTrainer, folder: Path | None) -> None:
+    def attach(self, trainer: RecipeTrainer) -> None:
         from transformers import PrinterCallback
 
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(self)
         self._trainer = trainer
-        self._file = folder / "journal.parquet" if folder else None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """After a resumption, take up the rows up to the checkpoint."""
         import pandas as pd
 
-        done = state.global_step // self._settings.minibatches
-        if done and self._file and self._file.exists():
-            rows = pd.read_parquet(self._file).head(done).to_dict("records")
+        if state.global_step:
+            rows = pd.read_parquet(_checkpoint(args, state) / JOURNAL).to_dict("records")
             self.rows = [{str(name): value for name, value in row.items()} for row in rows]
 
     def on_log(
@@ -337,12 +335,12 @@ class _Journal(TrainerCallback):
         self._logs = []
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """The rows so far belong to the checkpoint, which is whole from now on."""
         import pandas as pd
 
-        if self._file:
-            partial = self._file.with_suffix(".partial")
-            pd.DataFrame(self.rows).to_parquet(partial)
-            os.replace(partial, self._file)
+        folder = _checkpoint(args, state)
+        pd.DataFrame(self.rows).to_parquet(folder / JOURNAL)
+        mark_whole(folder)
 
 
 def _rewards(batch: GenerationBatch, group_size: int) -> dict[str, float]:
@@ -398,7 +396,33 @@ def _remember_where(model: Any, tokenizer: Any, folder: Path) -> None:
     model.config._name_or_path = str(folder)
 
 
-def _last_checkpoint(folder: Path) -> str | None:
-    from transformers.trainer_utils import get_last_checkpoint
+JOURNAL = "journal.parquet"
+MARK = "whole.json"
 
-    return get_last_checkpoint(str(folder)) if folder.is_dir() else None
+
+def _checkpoint(args: Any, state: Any) -> Path:
+    return Path(args.output_dir) / f"checkpoint-{state.global_step}"
+
+
+def mark_whole(checkpoint: Path) -> None:
+    """Write down which files a checkpoint consists of, now that all of them are there."""
+    sizes = {file.name: file.stat().st_size for file in checkpoint.iterdir() if file.is_file()}
+    partial = checkpoint / f"{MARK}.partial"
+    partial.write_text(json.dumps(sizes))
+    os.replace(partial, checkpoint / MARK)
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether every file of a checkpoint is there as it was when the checkpoint was finished."""
+    try:
+        sizes = json.loads((checkpoint / MARK).read_text())
+        return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError):
+        return False
+
+
+def _last_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint: a run may be killed while it saves."""
+    found = [(int(one.name.rpartition("-")[2]), one) for one in folder.glob("checkpoint-*[0-9]")]
+    whole = [one for _, one in sorted(found) if is_whole(one)]
+    return str(whole[-1]) if whole else None

@@ -60,7 +60,7 @@ def converted(name: str) -> Path:
         MissingModelError: the package is not installed, or its file is damaged.
     """
     model = BUNDLED[name]
-    folder = cache() / f"{name}-{model.sha256[:12]}"
+    folder = cache() / f"{name}-{model.sha256[:12]}" / converter()
     if not folder.exists():
         from filelock import FileLock
 
@@ -69,6 +69,16 @@ def converted(name: str) -> Path:
             if not folder.exists():
                 _convert(weights(name), folder)
     return folder
+
+
+def converter() -> str:
+    """A name for the code that converts, ours and transformers': other code, other weights."""
+    import inspect
+
+    import transformers
+
+    code = f"{inspect.getsource(_convert)}{transformers.__version__}"
+    return hashlib.sha256(code.encode()).hexdigest()
 
 
 def cache() -> Path:

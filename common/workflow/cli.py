@@ -69,19 +69,44 @@ def run(
     """Run one notebook with its parameters and write its results."""
     from common.workflow.running.runner import run_notebook
 
-    pairs = [text.partition("=") for text in arm or []]
-    if bad := [name for name, equals, _ in pairs if not equals]:
-        raise ClaimbookError(f"--arm {bad[0]}: write --arm NAME=VALUE.")
-    run_notebook(notebook, _profile(profile), {name: text for name, _, text in pairs}, time_limit)
+    run_notebook(notebook, _profile(profile), dict(map(_arm, arm or [])), time_limit)
+
+
+def _arm(text: str) -> tuple[str, str]:
+    """Name and value of an arm. DVC makes a path of what stands in a matrix, so it is encoded."""
+    from common.file_names import file_name, text_of
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ClaimbookError(f"--arm {text}: write --arm NAME=VALUE.")
+    if not value or value != file_name(text_of(value)):
+        raise ClaimbookError(
+            f"--arm {text}: a folder of results is called by this value, so write it as "
+            f"`{file_name(value)}` in dvc.yaml; the notebook gets {value!r}. Nothing was run."
+        )
+    return name, text_of(value)
 
 
 @app.command()
-def closure(paper: PaperName) -> None:
+def closure(
+    paper: PaperName,
+    show: Annotated[
+        bool, typer.Option("--show", help="Only print what is hashed, and what no hash sees.")
+    ] = False,
+) -> None:
     """Write the code hashes on which the paper's stages depend (a DVC stage calls this)."""
     from common.workflow.base.project import find_paper
-    from common.workflow.freshness.closure import write_closure
+    from common.workflow.freshness.closure import reached_modules, write_closure
 
-    write_closure(find_paper(paper))
+    if not show:
+        write_closure(find_paper(paper))
+        return
+    from common.workflow.freshness.unseen import unseen
+
+    for notebook in find_paper(paper).notebooks:
+        print(f"{notebook.stem}: {', '.join(reached_modules(notebook))}")
+        for line in unseen(notebook):
+            print(f"    not hashed: {line}")
 
 
 @app.command()
@@ -252,10 +277,16 @@ def normalise(
     """Bring notebooks to the form that is committed: no outputs, stable ids."""
     from common.workflow.running.notebook_form import is_normal, normalise, source_notebooks
 
-    paths = notebooks or source_notebooks()
-    changed = [path for path in paths if (not is_normal(path) if check else normalise(path))]
+    changed, broken = [], []
+    for path in notebooks or source_notebooks():
+        try:
+            changed += [path] if (not is_normal(path) if check else normalise(path)) else []
+        except ClaimbookError as error:
+            broken.append(str(error))
     for path in changed:
         print(f"{path} {'is not in normal form' if check else 'normalised'}")
+    if broken:
+        raise ClaimbookError("\n".join(broken))
     if check and changed:
         raise typer.Exit(1)
 

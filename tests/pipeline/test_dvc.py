@@ -140,6 +140,74 @@ def test_reproduce_compares_with_what_is_committed(toy: Tree) -> None:
     assert "DIFFERENT" in toy.fails("claimbook", "reproduce", "toy", "--profile", "cpu")
 
 
+def with_arms(toy: Tree, *names: str) -> None:
+    """Make a matrix of the toy's notebook: `model` is a text and nothing else."""
+    toy.edit("params.yaml", "profile: cpu", "profile: smoke")
+    matrix = f"    matrix:\n      model: [{', '.join(names)}]\n"
+    toy.edit(PIPELINE, "  01_measure:\n", f"  01_measure:\n{matrix}")
+    run = "papers/toy/01_measure.ipynb --profile ${profile}"
+    toy.edit(PIPELINE, run, f"{run} --arm model=${{item.model}}")
+    folder = "papers/toy/results/${profile}/01_measure"
+    toy.edit(PIPELINE, f"- {folder}:", f"- {folder}@${{item.model}}:")
+    deps = "".join(f"      - {folder}@{name}\n" for name in names)
+    toy.edit(PIPELINE, f"      - {folder}\n", deps)
+    toy.edit(PIPELINE, "01_measure/errors.csv", f"01_measure@{names[0]}/errors.csv")
+    declared = "seeds: list[int] = [0]\nsample_sizes: list[int] = [16]\nrepetitions: int = 200\n"
+    toy.edit_cell(NOTEBOOK, "parameters", f"{declared}model: str = 'a'")
+    toy.edit(NOTEBOOK, r"\"sample_size\": n", r"\"sample_size\": n, \"model\": model")
+    toy.edit(NOTEBOOK, r"\"seed\", \"sample_size\"]", r"\"seed\", \"sample_size\", \"model\"]")
+    toy.edit("papers/toy/claims.yaml", "per: seed", "per: seed\n      for_each: model")
+
+
+def test_arms_may_be_called_like_models_of_a_hub(toy: Tree) -> None:
+    with_arms(toy, "org%2Fsmall", "org%2Flarge", "plain")
+    toy.warm("dvc", "repro", PIPELINE)
+    printed = toy.ok("claimbook", "explain", "toy/C1", "--profile", "smoke")
+    assert "Rows: 45 of table `errors`" in printed
+    assert "model = org/small: " in printed
+    assert toy.ok("claimbook", "status", "toy").count("up to date") == 4
+
+
+def test_an_arm_that_would_be_a_path_is_refused_before_anything_runs(toy: Tree) -> None:
+    with_arms(toy, "org/small", "org/large", "plain")
+    printed = toy.fails("dvc", "repro", PIPELINE)
+    assert "write it as `org%2Fsmall` in dvc.yaml; the notebook gets 'org/small'" in printed
+    printed = toy.fails("claimbook", "status", "toy", "--profile", "smoke")
+    assert "write the value as `org%2Fsmall` in its matrix" in printed
+    run = ("claimbook", "run", NOTEBOOK, "--profile", "smoke", "--arm")
+    for value in ("model=../../x", "model=a,b", "model=a@b", "model=", "model"):
+        toy.fails(*run, value)
+    assert not (toy.root / RESULTS).exists()
+
+
+def test_fewer_or_more_arms_than_the_pipeline_lists_are_an_error(toy: Tree) -> None:
+    with_arms(toy, "a", "b", "c")
+    toy.warm("dvc", "repro", PIPELINE)
+    judge = ("claimbook", "judge", "toy", "--profile", "smoke")
+    gone = toy.root / RESULTS / "smoke/01_measure@b"
+    kept = gone.rename(toy.root / "kept")
+    assert "01_measure@b is missing" in toy.fails(*judge)
+    assert "01_measure@b is missing" in toy.fails("claimbook", "verify", "toy")
+    assert "not run" in toy.fails("claimbook", "status", "toy")
+    kept.rename(gone)
+    toy.ok(*judge)
+    toy.edit(PIPELINE, "model: [a, b, c]", "model: [a, c]")
+    assert "01_measure@b is left from an arm that is gone" in toy.fails(*judge)
+    assert "01_measure@b is left from an arm" in toy.fails("claimbook", "verify", "toy")
+    assert "orphan" in toy.fails("claimbook", "status", "toy")
+
+
+def test_a_note_that_a_merge_spoiled_counts_as_none(ran: Tree) -> None:
+    note = ran.root / RESULTS / "smoke/provenance/01_measure.json"
+    note.write_text("<<<<<<< HEAD\n{}\n=======\n{}\n>>>>>>> other\n")
+    printed = ran.ok("claimbook", "status", "toy", "--profile", "smoke")
+    assert "no provenance: papers/toy/results/smoke/provenance/01_measure.json cannot" in printed
+    assert "0 damaged" in ran.ok("claimbook", "verify", "toy")
+    ran.ok("claimbook", "scoreboard")
+    note.write_text('{"results": "0"}')
+    assert "is that of other results" in ran.ok("claimbook", "status", "toy", "--profile", "smoke")
+
+
 def test_the_arms_of_a_matrix_write_parts_of_one_table(toy: Tree) -> None:
     toy.edit("params.yaml", "profile: cpu", "profile: smoke")
     toy.edit(

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 from common.workflow.base.errors import ClaimbookError, did_you_mean
+from common.workflow.base.notebooks import notebook_cells
 from common.workflow.base.project import PROFILES, ROOT, check_profile, paper_of, relative
 from common.workflow.base.yaml_source import load_yaml, plain
 
-_TYPES = {kind.__name__: kind for kind in (bool, int, float, str, list, dict, tuple)} | {
+_TYPES = {kind.__name__: kind for kind in (bool, int, float, str, list, dict)} | {
     "Literal": Literal,
     "None": None,
 }
@@ -47,7 +50,7 @@ def declared_parameters(notebook: Path) -> dict[str, Declared]:
     """
     cells = [
         cell
-        for cell in json.loads(notebook.read_text())["cells"]
+        for cell in notebook_cells(notebook)
         if "parameters" in cell["metadata"].get("tags", [])
     ]
     if len(cells) != 1:
@@ -76,7 +79,28 @@ def _declared(notebook: Path, statement: ast.stmt) -> Declared:
             f"{relative(notebook)}: in the parameters cell, `{ast.unparse(statement)}` should "
             "read `name: type = literal`, for example `seeds: list[int] = [0, 1]`."
         ) from None
-    return Declared(statement.target.id, ast.unparse(statement.annotation), default)
+    annotation = ast.unparse(statement.annotation)
+    try:
+        kind = eval(annotation, {"__builtins__": {}}, _TYPES)
+        satisfied = all(key is str for key in _dict_keys(kind))
+    except (NameError, TypeError, SyntaxError):
+        satisfied = False
+    if not satisfied:
+        raise ClaimbookError(
+            f"{relative(notebook)}: `{statement.target.id}: {annotation}` in the parameters cell "
+            f"is no type of a value in params.yaml. Use {', '.join(_TYPES)}, lists and dicts with "
+            "texts as keys of them, and unions (`int | None`)."
+        )
+    return Declared(statement.target.id, annotation, default)
+
+
+def _dict_keys(kind: Any) -> Iterator[Any]:
+    """The types of the keys of all dicts in an annotation."""
+    if get_origin(kind) is dict:
+        yield get_args(kind)[0]
+    if get_origin(kind) is not Literal:
+        for part in get_args(kind):
+            yield from _dict_keys(part)
 
 
 def notebook_parameters(
@@ -151,6 +175,7 @@ def _value(parameter: Declared, given: dict[str, Any], arm: dict[str, str]) -> A
         adapter = TypeAdapter(kind, config=ConfigDict(strict=True))
         value = given[parameter.name]
     try:
+        _check_finite(value)
         return adapter.validate_python(value)
     except ValidationError as error:
         problem = error.errors()[0]
@@ -159,6 +184,19 @@ def _value(parameter: Declared, given: dict[str, Any], arm: dict[str, str]) -> A
             f"`{parameter.name}{place}` should be {parameter.annotation}, got "
             f"{problem['input']!r} ({problem['msg'].lower()})."
         ) from None
+
+
+def _check_finite(value: Any) -> None:
+    """Results say in JSON what they were made from, and it knows no infinity.
+
+    Raises:
+        ValueError: a number in `value` is infinite or not a number.
+    """
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for part in parts:
+        _check_finite(part)
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError(f"{value} cannot be written down: use a finite number, or a text.")
 
 
 def seeds_of(parameters: dict[str, Any]) -> list[int]:

@@ -70,8 +70,8 @@ def find_paper(slug: str) -> Paper:
         ClaimbookError: no such paper; near names are given.
     """
     paper = Paper(slug)
-    if not paper.pipeline_file.is_file():
-        known = [paper.slug for paper in all_papers()]
+    known = [paper.slug for paper in all_papers()]
+    if slug not in known:
         raise ClaimbookError(
             f"papers/{slug}/dvc.yaml does not exist: {slug!r} is no paper"
             f"{did_you_mean(slug, known)}. Papers: {', '.join(known) or 'none yet'}."

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from common.file_names import file_name, text_of
 from common.workflow.base.errors import ClaimbookError, did_you_mean
 from common.workflow.claims.kinds import Arithmetic, Bound, ClosedForm, Measured, TimeToEvent
 from common.workflow.claims.schema import LAST, Claim, Claims
@@ -87,9 +88,9 @@ def read_table(claim: Claim, folder: Path) -> Table:
     files = sorted(file for suffix in SUFFIXES for file in folder.glob(f"*/*{suffix}"))
     if not files:
         raise NoResults(f"no results in {folder.name}")
-    parts = [file for file in files if file.stem == name]
+    parts = [file for file in files if file.stem == file_name(name)]
     if not parts:
-        known = sorted({file.stem for file in files})
+        known = sorted({text_of(file.stem) for file in files})
         raise SelectionError(
             ("measure", "table"),
             f"no notebook wrote a table {name!r} in profile {folder.name}"

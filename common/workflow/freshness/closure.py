@@ -1,7 +1,8 @@
 """Code as a parameter: one hash over a notebook and every module that it reaches.
 
 Comments and docstrings do not count; anything that can change what runs does. Imports inside
-functions count; imports by a computed name (`importlib`) cannot be seen.
+functions count, and those beside IPython's magics. What the hash cannot see is refused where it can
+be told (`%run`, `!command`), and listed otherwise (`freshness/unseen.py`, provenance).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from common.workflow.base.errors import ClaimbookError
 from common.workflow.base.files import sha256, write_json, write_text
+from common.workflow.base.notebooks import as_python, is_code, notebook_cells
 from common.workflow.base.project import ROOT, Paper, relative
 
 if TYPE_CHECKING:
@@ -32,8 +34,16 @@ _ENVIRONMENT = "common.workflow.running.kernel_environment"
 def closure_hashes(paper: Paper) -> dict[str, str]:
     """The code hash of every stage of `paper`: its notebooks by stem, and `judge`."""
     graph = _import_graph()
-    hashes = {path.stem: notebook_hash(path, graph) for path in paper.notebooks}
+    hashes = {path.stem: _hash_or_reason(path, graph) for path in paper.notebooks}
     return hashes | {"judge": _combined(_modules([JUDGE], graph))}
+
+
+def _hash_or_reason(notebook: Path, graph: ImportGraph) -> str:
+    """The hash; or why there is none, so that one broken notebook stops no other's stage."""
+    try:
+        return notebook_hash(notebook, graph)
+    except ClaimbookError as error:
+        return f"none: {error}"
 
 
 def write_closure(paper: Paper) -> None:
@@ -43,7 +53,7 @@ def write_closure(paper: Paper) -> None:
 
 def notebook_hash(notebook: Path, graph: ImportGraph | None = None) -> str:
     """The code hash of one notebook: its code cells and all modules that they reach."""
-    sources = list(_code_cells(notebook))
+    sources = list(code_cells(notebook))
     graph = graph or _import_graph()
     roots = {name for source in sources for name in _imported(source)} | {_ENVIRONMENT}
     cells = {f"cell {i}": _fingerprint(source) for i, source in enumerate(sources)}
@@ -52,7 +62,7 @@ def notebook_hash(notebook: Path, graph: ImportGraph | None = None) -> str:
 
 def reached_modules(notebook: Path) -> list[str]:
     """The modules of this checkout that a notebook reaches, for people who ask why."""
-    roots = {name for source in _code_cells(notebook) for name in _imported(source)}
+    roots = {name for source in code_cells(notebook) for name in _imported(source)}
     return sorted(_modules(roots | {_ENVIRONMENT}, _import_graph()))
 
 
@@ -62,7 +72,10 @@ def imported_libraries(notebooks: Iterable[Path]) -> set[str]:
     Some are no modules but something in one.
     """
     graph = _import_graph()
-    sources = [source for notebook in notebooks for source in _code_cells(notebook)]
+    sources: list[str] = []
+    for notebook in notebooks:
+        with suppress(ClaimbookError):  # its own stage says what is wrong with it
+            sources += code_cells(notebook)
     reached = _modules({name for source in sources for name in _imported(source)}, graph)
     files = [_module_file(module) for module in reached]
     sources += [file.read_text() for file in files if file.is_file()]
@@ -103,21 +116,26 @@ def _import_graph() -> ImportGraph:
         return grimp.build_graph("common", "papers", cache_dir=None)
 
 
-def _code_cells(notebook: Path) -> Iterator[str]:
-    try:
-        cells = json.loads(notebook.read_text())["cells"]
-    except (json.JSONDecodeError, KeyError) as error:
-        raise ClaimbookError(f"{relative(notebook)} is no notebook: {error!r}.") from None
-    return ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+def code_cells(notebook: Path) -> Iterator[str]:
+    """The code of every cell, as Python.
+
+    Raises:
+        ClaimbookError: the file is no notebook, or a cell is neither Python nor magics around it.
+    """
+    sources = ["".join(one["source"]) for one in notebook_cells(notebook) if is_code(one)]
+    for number, source in enumerate(sources, start=1):
+        try:
+            yield as_python(source)
+        except (SyntaxError, ValueError) as error:
+            raise ClaimbookError(
+                f"{relative(notebook)}: code cell {number} hides what it runs from the code hash: "
+                f"{error}."
+            ) from None
 
 
 def _imported(source: str) -> Iterator[str]:
     """Names that may be modules, for every absolute import in `source`."""
-    try:
-        nodes = list(ast.walk(ast.parse(source)))
-    except SyntaxError:  # IPython magics: nothing to see without running them
-        return
-    for node in nodes:
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.file_names import text_of
 from common.workflow.base.files import hash_tree, read_json
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def _keyed(results: Path, name: str) -> pd.DataFrame:
     file = results / name
     tables = read_json(file.parent / "inputs.json")["tables"]
     read = pd.read_parquet if file.suffix == ".parquet" else pd.read_csv
-    return read(file).set_index(tables[file.stem]["keys"]).sort_index()
+    return read(file).set_index(tables[text_of(file.stem)]["keys"]).sort_index()
 
 
 def _outside_intervals(before: dict[str, Any], after: dict[str, Any]) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 from common.workflow.base.errors import ClaimbookError
 from common.workflow.base.project import PROFILES, ROOT, Paper, relative, result_folders
 from common.workflow.base.yaml_source import load_yaml, plain
-from common.workflow.freshness.status import damaged
+from common.workflow.freshness.status import damaged, unlike_the_pipeline
 
 
 def damage(papers: list[Paper]) -> tuple[int, int, list[str]]:
@@ -27,9 +27,23 @@ def damage(papers: list[Paper]) -> tuple[int, int, list[str]]:
         for folder in result_folders(paper, profile)
     ]
     problems = [problem for folder in folders for problem in damaged(folder)]
+    problems += [problem for paper in papers for problem in _missing_arms(paper)]
     problems += [problem for paper in papers for problem in _unlike_the_lock(paper)]
     objects = cached_objects()
     return len(folders), len(objects), [*problems, *_damaged_objects(objects)]
+
+
+def _missing_arms(paper: Paper) -> Iterator[str]:
+    """Arms of a matrix that are not there beside the others, or are left over."""
+    for profile in PROFILES:
+        folder = paper.results(profile)
+        stems = {one.name.partition("@")[0] for one in result_folders(paper, profile)}
+        missing, extra = unlike_the_pipeline(paper, profile) if stems else ([], [])
+        for name in missing:
+            if name.partition("@")[0] in stems:
+                yield f"{relative(folder / name)} is missing, an arm that dvc.yaml lists"
+        for name in extra:
+            yield f"{relative(folder / name)} is left from an arm that dvc.yaml does not list"
 
 
 def _unlike_the_lock(paper: Paper) -> Iterator[str]:

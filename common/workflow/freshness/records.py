@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
 from importlib import metadata
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+from common.file_names import file_name
 from common.workflow.base.errors import ClaimbookError
 from common.workflow.base.files import (
     hash_file,
@@ -94,7 +97,9 @@ def declared_data(notebook: Path, profile: str, arm: dict[str, str]) -> list[str
     """`data_files`, whether they exist or not."""
     paper = paper_of(notebook)
     stage = stages(paper).get(notebook.stem, {})
-    values = {"profile": profile} | {f"item.{name}": value for name, value in arm.items()}
+    values = {"profile": profile} | {
+        f"item.{name}": file_name(value) for name, value in arm.items()
+    }
     files = [str(name) for name in stage.get("deps", [])]
     for key, value in values.items():
         files = [name.replace("${" + key + "}", value) for name in files]
@@ -109,12 +114,67 @@ def stages(paper: Paper) -> dict[str, Any]:
     return dict(document["stages"])
 
 
-def write_provenance(file: Path, seconds: float) -> None:
-    """Write down when, where, from which commit and with which packages a result was made."""
+def expected_results(paper: Paper, profile: str) -> dict[str, list[str]]:
+    """Names of the folders that the pipeline's notebooks write to, by notebook.
+
+    A stage with a matrix writes to one folder per arm.
+
+    Raises:
+        ClaimbookError: an arm's value makes a path of the folder's name.
+    """
+    found = {}
+    for stem in (notebook.stem for notebook in paper.notebooks):
+        stage = stages(paper).get(stem)
+        if stage is None:
+            continue
+        names = []
+        for output in (*stage.get("outs", []), *stage.get("plots", [])):
+            path = next(iter(output)) if isinstance(output, dict) else str(output)
+            folder = f"papers/{paper.slug}/results/${{profile}}/"
+            if path.startswith(f"{folder}{stem}"):
+                name = path.removeprefix(folder).replace("${profile}", profile)
+                names += [_filled_in(name, arm) for arm in matrix_arms(stage)]
+        if bad := [name for name in names if "/" in name]:
+            arm = bad[0].partition("@")[2]
+            raise ClaimbookError(
+                f"{relative(paper.pipeline_file)}: stage {stem} writes to {bad[0]}, a folder in a "
+                f"folder: write the value as `{file_name(arm)}` in its matrix."
+            )
+        found[stem] = names
+    return found
+
+
+def matrix_arms(stage: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every combination of a stage's matrix; one without values where it has none."""
+    matrix = stage.get("matrix") or {}
+    return [dict(zip(matrix, values, strict=True)) for values in product(*matrix.values())]
+
+
+def _filled_in(text: str, arm: dict[str, Any]) -> str:
+    """`text` with DVC's `${item.name}`, or `${item.name.key}`, replaced by an arm's values."""
+    for name, value in arm.items():
+        for key, part in value.items() if isinstance(value, dict) else [("", value)]:
+            place = f"${{item.{name}.{key}}}" if key else f"${{item.{name}}}"
+            text = text.replace(place, str(part).lower() if isinstance(part, bool) else str(part))
+    return text
+
+
+def write_provenance(file: Path, seconds: float, results: str, read: list[str]) -> None:
+    """Write down when, where, from which commit and with which packages a result was made.
+
+    Args:
+        file: where.
+        seconds: that the run took.
+        results: SHA-256 of the `inputs.json` of what was made.
+        read: files of this checkout that the notebook read and no stage declares.
+    """
     changes = _git("status", "--porcelain", "--untracked-files=no")
     write_json(
         file,
         {
+            "results": results,
+            "undeclared": {name: hash_path(ROOT / name) for name in read if (ROOT / name).exists()},
+            "settings": steering_variables(),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": round(seconds, 1),
             "commit": _git("rev-parse", "HEAD"),
@@ -128,6 +188,22 @@ def write_provenance(file: Path, seconds: float) -> None:
             "command": "./claimbook " + " ".join(sys.argv[1:]),
         },
     )
+
+
+STEERING = re.compile(
+    r"(ACCELERATE|BLIS|CUBLAS|CUDA|CUDNN|GOTO|HF|JAX|KMP|MKL|NCCL|NUMBA|NVIDIA|OMP|OPENBLAS|PYTORCH"
+    r"|TOKENIZERS|TORCH|TORCHINDUCTOR|TRANSFORMERS|TRITON|TRL|VLLM|XLA)_"
+)
+"""How the names of variables begin with which a user may steer libraries."""
+
+
+def steering_variables() -> dict[str, str]:
+    """What the user's environment tells libraries, but for secrets: no code hash sees it."""
+    secret = re.compile("TOKEN$|KEY|SECRET|PASSW|CREDENTIAL|AUTH")
+    names = [
+        name for name in sorted(os.environ) if STEERING.match(name) and not secret.search(name)
+    ]
+    return {name: os.environ[name] for name in names}
 
 
 def environment_hash() -> str:
@@ -150,11 +226,15 @@ def _is_installed(name: str) -> bool:
 
 
 def _git(*arguments: str) -> str | None:
+    """What git prints; None where there is no git or no checkout, or git refuses, which is said."""
+    command = ["git", "-C", str(ROOT), *arguments]
     try:
-        command = ["git", "-C", str(ROOT), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError:
         return None
+    if "dubious ownership" in done.stderr:
+        print(f"note: no commit is written down: {done.stderr.strip()}", file=sys.stderr)
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def processor() -> str:

@@ -13,7 +13,12 @@ from common.workflow.base.parameters import notebook_parameters
 from common.workflow.base.project import Paper, relative, result_folders
 from common.workflow.freshness.closure import closure_hashes
 from common.workflow.freshness.receipts import Receipt, joining
-from common.workflow.freshness.records import current_inputs, environment_hash, read_inputs, stages
+from common.workflow.freshness.records import (
+    current_inputs,
+    environment_hash,
+    expected_results,
+    read_inputs,
+)
 
 FRESH = "up to date"
 
@@ -40,34 +45,39 @@ def paper_status(paper: Paper, profile: str) -> list[Line]:
 
     A result is up to date when the code that made it is today's, or is joined with it by receipts.
     """
-    lines = list(_notebook_lines(paper, profile))
-    return [*lines, _verdict_line(paper, profile)]
+    try:
+        return [*_notebook_lines(paper, profile), _verdict_line(paper, profile)]
+    except ClaimbookError as error:  # of the pipeline or its claims: no other paper's business
+        return [Line(paper.slug, profile, "pipeline", "cannot run", str(error))]
 
 
 def _notebook_lines(paper: Paper, profile: str) -> Iterator[Line]:
     found: dict[str, list[Path]] = {}
     for folder in result_folders(paper, profile):
         found.setdefault(folder.name.partition("@")[0], []).append(folder)
+    missing, extra = unlike_the_pipeline(paper, profile)
     for notebook in paper.notebooks:
-        folders = found.pop(notebook.stem, [])
-        for folder in folders:
-            yield Line(paper.slug, profile, folder.name, *_notebook_state(notebook, folder))
-        for arm in _missing_arms(paper, notebook, folders):
-            yield Line(paper.slug, profile, arm, "not run")
+        for folder in found.pop(notebook.stem, []):
+            if folder.name in extra:
+                note = "dvc.yaml has no such arm any more: delete the folder"
+                yield Line(paper.slug, profile, folder.name, "orphan", note)
+            else:
+                yield Line(paper.slug, profile, folder.name, *_notebook_state(notebook, folder))
+        for name in missing:
+            if name.partition("@")[0] == notebook.stem:
+                yield Line(paper.slug, profile, name, "not run")
     for stem in found:
         yield Line(paper.slug, profile, stem, "orphan", "its notebook is gone: delete the folder")
 
 
-def _missing_arms(paper: Paper, notebook: Path, folders: list[Path]) -> list[str]:
-    """Results that the pipeline asks for and that are not there."""
-    from itertools import product
-
-    matrix = stages(paper).get(notebook.stem, {}).get("matrix")
-    names = [notebook.stem]
-    if matrix:
-        cells = product(*matrix.values())
-        names = [f"{notebook.stem}@{','.join(map(str, values))}" for values in cells]
-    return [name for name in names if name not in {folder.name for folder in folders}]
+def unlike_the_pipeline(paper: Paper, profile: str) -> tuple[list[str], list[str]]:
+    """Results that dvc.yaml lists and that are not there, and arms that it does not list."""
+    expected = expected_results(paper, profile)
+    there = [folder.name for folder in result_folders(paper, profile)]
+    missing = [name for names in expected.values() for name in names if name not in there]
+    stages = {name: name.partition("@")[0] for name in there}
+    extra = [name for name, stem in stages.items() if name not in expected.get(stem, [name])]
+    return missing, extra
 
 
 def _notebook_state(notebook: Path, folder: Path) -> tuple[str, str, tuple[Receipt, ...]]:
@@ -123,8 +133,14 @@ def _environment_note(folder: Path) -> str:
     file = folder.parent / "provenance" / f"{folder.name}.json"
     if not file.is_file():
         return "no provenance"
-    made_in = read_json(file).get("environment")
-    return "" if made_in == environment_hash() else "made in another environment"
+    try:
+        noted = dict(read_json(file))
+    except (ClaimbookError, TypeError, ValueError):
+        return f"no provenance: {relative(file)} cannot be read"
+    made = hash_file(folder / "inputs.json")
+    if noted.get("results", made) != made:
+        return f"no provenance: {relative(file)} is that of other results"
+    return "" if noted.get("environment") == environment_hash() else "made in another environment"
 
 
 def damaged(folder: Path) -> list[str]:
@@ -162,9 +178,19 @@ def judge_inputs(paper: Paper, profile: str) -> dict[str, Any]:
     """What verdicts are made from: the claims, the judging code and the tables.
 
     Raises:
-        ClaimbookError: a result is damaged, so a verdict on it would be worth nothing.
+        ClaimbookError: a result is damaged, missing or left over, so a verdict on what is there
+            would be worth nothing.
     """
-    for folder in result_folders(paper, profile):
+    missing, extra = unlike_the_pipeline(paper, profile)
+    there = list(result_folders(paper, profile))
+    if there and (missing or extra):
+        told = [f"{name} is missing: run it" for name in missing]
+        told += [f"{name} is left from an arm that is gone: delete it" for name in extra]
+        raise ClaimbookError(
+            f"{relative(paper.results(profile))} holds other results than "
+            f"{relative(paper.pipeline_file)} lists ({'; '.join(told)}). Nothing was judged."
+        )
+    for folder in there:
         if damage := damaged(folder):
             raise ClaimbookError(
                 f"{relative(folder)} is damaged ({'; '.join(damage)}). `./claimbook verify` says "

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty
-from tempfile import TemporaryDirectory
 from typing import Any, TextIO
 
 # nbformat -> jsonschema would compile a URI grammar at import (1 s) that nobody needs here.
@@ -27,6 +26,8 @@ from papermill.exceptions import PapermillExecutionError as PapermillExecutionEr
 
 from common.workflow.base.errors import ClaimbookError
 from common.workflow.running import fork_client
+from common.workflow.running.patience import Watch
+from common.workflow.running.sockets import socket_folder
 
 ENGINE = "claimbook"
 
@@ -112,7 +113,7 @@ class ClaimbookEngine(Engine):
             kernel_name: ignored; the kernel is that of the running Python.
             environment: the kernel's environment variables.
             preamble: code that runs first; when it raises, nothing else runs.
-            time_limit: seconds for all cells together.
+            time_limit: seconds for all cells together, as `Watch` counts them.
             report: called with (cell, cells, first line) as each cell starts.
             working_folder: where the notebook runs.
             kwargs: papermill's other options; none matters here.
@@ -121,45 +122,53 @@ class ClaimbookEngine(Engine):
             TimeLimitError: the cells took longer than `time_limit`.
             ClaimbookError: the preamble failed, or the kernel died.
         """
-        from nbclient.exceptions import CellTimeoutError, DeadKernelError
+        from nbclient.exceptions import DeadKernelError
 
         cells = len(nb_man.nb.cells)
         place = [0]
-        started = time.monotonic()
 
-        def remaining(cell: Any) -> int:
+        def starts(cell: Any) -> None:
             place[0] = nb_man.nb.cells.index(cell) + 1
             report(place[0], cells, cell.source)
-            return max(1, round(time_limit - (time.monotonic() - started)))
 
-        # Socket paths are limited to about 100 characters: a short folder of their own.
-        with TemporaryDirectory(prefix="cb-") as folder:
+        with socket_folder() as folder:
             environment = environment | {"IPYTHONDIR": f"{folder}/ipython"}
             manager = OwnPythonKernel(transport="ipc", connection_file=f"{folder}/k.json")
-            client = Client(nb_man, km=manager, timeout_func=remaining, terminal=sys.stderr)
+            client = Client(nb_man, km=manager, timeout_func=starts, terminal=sys.stderr)
+            watch = None
             try:
                 client.start_new_kernel(env=environment, cwd=working_folder)
                 client.start_new_kernel_client()
-                _run_preamble(client, preamble)
+                pid = _run_preamble(client, preamble)
+                watch = Watch(pid, time_limit, lambda: os.kill(pid, signal.SIGKILL))
+                watch.start()
                 client.execute()
-            except CellTimeoutError:
-                raise TimeLimitError(
-                    f"the time limit of {time_limit:.0f} s passed in cell {place[0]} of {cells}."
-                ) from None
             except DeadKernelError:
+                if watch is not None and watch.expired:
+                    where = f"cell {place[0]} of {cells}"
+                    raise TimeLimitError(
+                        f"the time limit of {time_limit:.0f} s passed in {where}."
+                    ) from None
                 raise ClaimbookError(
                     f"the kernel died in cell {place[0]} of {cells}: was it killed, or did the "
                     "machine run out of memory?"
                 ) from None
             finally:
+                if watch is not None:
+                    watch.stop()
                 _stop(client, manager)
 
 
-def _run_preamble(client: Client, code: str) -> None:
+def _run_preamble(client: Client, code: str) -> int:
+    """Run `code` in the kernel; the kernel's process id, a fork's own where it is one."""
     run = run_sync(client.kc.execute_interactive)
-    reply = run(code, silent=True, store_history=False, timeout=60)
-    if reply["content"]["status"] != "ok":
-        raise ClaimbookError(f"the kernel is not fit to run: {reply['content'].get('evalue')}")
+    asked = {"pid": "__import__('os').getpid()"}
+    reply = run(code, silent=True, store_history=False, timeout=600, user_expressions=asked)[
+        "content"
+    ]
+    if reply["status"] != "ok":
+        raise ClaimbookError(f"the kernel is not fit to run: {reply.get('evalue')}")
+    return int(reply["user_expressions"]["pid"]["data"]["text/plain"])
 
 
 def _stop(client: Client, manager: OwnPythonKernel) -> None:
@@ -189,9 +198,10 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any], **options:
     # It guesses at parameters whose comments we have read already, and warns of what it can't.
     logging.getLogger("papermill").setLevel(logging.ERROR)
     papermill_engines.register(ENGINE, ClaimbookEngine)
+    # It fills parameters into paths: a brace is to stay one.
+    paths = [str(path).replace("{", "{{").replace("}", "}}") for path in (notebook, output)]
     papermill.execute_notebook(
-        notebook,
-        output,
+        *paths,
         parameters=parameters,
         engine_name=ENGINE,
         kernel_name="python3",

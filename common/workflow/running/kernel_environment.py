@@ -6,6 +6,7 @@ them are set here and nowhere else.
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -69,6 +70,13 @@ if {offline}:
 """Runs in the kernel before the notebook; its text is formatted with root, profile, offline."""
 
 
+class _InText(str):
+    """A path that may stand in the text of an f-string, too, whatever its characters."""
+
+    def __format__(self, spec: str) -> str:
+        return json.dumps(str(self))[1:-1].replace("{", "{{").replace("}", "}}")
+
+
 def preamble(profile: str, root: Path) -> str:
     """The check of `common` and the network guard, as code for the kernel."""
-    return PREAMBLE.format(root=str(root), profile=profile, offline=profile in OFFLINE)
+    return PREAMBLE.format(root=_InText(root), profile=profile, offline=profile in OFFLINE)

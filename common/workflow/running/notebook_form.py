@@ -11,7 +11,13 @@ from base64 import b64decode, b64encode
 from pathlib import Path
 from typing import Any
 
+from common.workflow.base.notebooks import read_notebook
+
 _KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+
+
+AUTHORED = ("format", "name", "raw_mimetype", "slideshow", "tags")
+"""Metadata of a cell that somebody wrote; the rest is what tools note for themselves."""
 
 
 def source_form(notebook: dict[str, Any]) -> dict[str, Any]:
@@ -51,13 +57,15 @@ def _envelope(cells: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _source_cell(cell: dict[str, Any]) -> dict[str, Any]:
     source = "".join(cell["source"]).rstrip()
-    tags = cell["metadata"].get("tags")
+    kept = {key: cell["metadata"][key] for key in AUTHORED if cell["metadata"].get(key)}
     plain = {
         "cell_type": cell["cell_type"],
         "id": cell.get("id"),
-        "metadata": {"tags": tags} if tags else {},
+        "metadata": kept,
         "source": source.splitlines(keepends=True),
     }
+    if cell.get("attachments"):  # pictures pasted into the text
+        plain["attachments"] = cell["attachments"]
     if cell["cell_type"] == "code":
         plain |= {"execution_count": None, "outputs": []}
     return plain
@@ -99,16 +107,14 @@ def dumps(notebook: dict[str, Any]) -> str:
 
 def is_normal(path: Path) -> bool:
     """Whether the file is in source form, to the byte."""
-    text = path.read_text()
-    return text == dumps(source_form(json.loads(text)))
+    return path.read_text() == dumps(source_form(read_notebook(path)))
 
 
 def normalise(path: Path) -> bool:
     """Bring the file to source form; True when that changed it."""
     from common.workflow.base.files import write_text
 
-    text = path.read_text()
-    normal = dumps(source_form(json.loads(text)))
+    text, normal = path.read_text(), dumps(source_form(read_notebook(path)))
     if text != normal:
         write_text(path, normal)
     return text != normal

@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from common.file_names import file_name
 from common.workflow.base.errors import ClaimbookError
 from common.workflow.base.files import (
     folder_lock,
+    hash_file,
     naming,
     read_json,
     replace_folder,
@@ -22,11 +24,17 @@ from common.workflow.base.files import (
     write_json,
     write_text,
 )
+from common.workflow.base.notebooks import is_code
 from common.workflow.base.parameters import notebook_parameters
 from common.workflow.base.project import ROOT, Paper, check_profile, paper_of, relative
 from common.workflow.freshness.closure import reached_modules
 from common.workflow.freshness.receipts import discard_receipts
-from common.workflow.freshness.records import current_inputs, finished_inputs, write_provenance
+from common.workflow.freshness.records import (
+    current_inputs,
+    data_files,
+    finished_inputs,
+    write_provenance,
+)
 from common.workflow.running.bytecode import check_by_content
 from common.workflow.running.kernel_environment import kernel_environment, preamble
 from common.workflow.running.notebook_form import dumps, executed_form
@@ -38,7 +46,7 @@ TIME_LIMITS = {"smoke": 60.0, "cpu": 20 * 60.0, "gpu": 24 * 3600.0}
 
 def result_folder(paper: Paper, notebook: Path, profile: str, arm: dict[str, str]) -> Path:
     """Where a notebook's results go: `results/<profile>/<stem>[@<arm values>]`."""
-    suffix = f"@{','.join(arm.values())}" if arm else ""
+    suffix = f"@{','.join(map(file_name, arm.values()))}" if arm else ""
     return paper.results(profile) / f"{notebook.stem}{suffix}"
 
 
@@ -73,17 +81,63 @@ def run_notebook(
     with _staging(final) as staging, naming(staging):
         limit = time_limit or TIME_LIMITS[profile]
         _execute(notebook, staging, inputs, limit, Progress(f"{final.name} [{profile}]"))
-        tables_file = staging / "tables.json"
-        tables = read_json(tables_file) if tables_file.exists() else {}
-        tables_file.unlink(missing_ok=True)
+        tables = _taken(staging / "tables.json") or {}
+        read = _undeclared(_taken(staging / READS) or "", notebook, profile, arm)
         write_json(staging / "inputs.json", finished_inputs(inputs, staging, tables))
         discard_receipts(final)
         replace_folder(staging, final)
     shutil.rmtree(checkpoint_folder(inputs), ignore_errors=True)
     seconds = time.monotonic() - started
-    write_provenance(final.parent / "provenance" / f"{final.name}.json", seconds)
+    results = hash_file(final / "inputs.json")
+    write_provenance(final.parent / "provenance" / f"{final.name}.json", seconds, results, read)
+    if read:
+        _say(f"note: read, but not declared under `deps` in dvc.yaml: {', '.join(read)}")
     _say(f"{final.name} [{profile}] done in {seconds:.1f} s -> {relative(final)}")
     return final
+
+
+READS = "reads.txt"
+"""Where a kernel notes the files of the checkout that it opened."""
+
+RECORDER = """
+import os as _os, sys as _sys
+_reads = _os.open({file!r}, _os.O_WRONLY | _os.O_APPEND | _os.O_CREAT, 0o644)
+def _note(event, args, _seen=set()):
+    if event != "open" or not isinstance(args[0], (str, _os.PathLike)):
+        return
+    path = _os.path.abspath(args[0])
+    if path.startswith({root!r}) and path not in _seen:
+        _seen.add(path)
+        _os.write(_reads, (path + chr(10)).encode())
+_sys.addaudithook(_note)
+"""
+"""Runs in the kernel after the preamble. What libraries open in compiled code it does not see."""
+
+
+def _taken(file: Path) -> Any:
+    """What a file held that is no part of the results, and is taken away."""
+    if not file.exists():
+        return None
+    value = read_json(file) if file.suffix == ".json" else file.read_text()
+    file.unlink()
+    return value
+
+
+def _undeclared(reads: str, notebook: Path, profile: str, arm: dict[str, str]) -> list[str]:
+    """Files of the checkout that were opened and are neither code nor declared as data."""
+    declared = data_files(notebook, profile, arm)
+    found = {relative(Path(line)) for line in reads.splitlines()}
+    data = {
+        name
+        for name in found
+        if not name.startswith((".", "checkpoints/"))
+        and f"/results/{profile}/" not in name
+        and "/results/_" not in name
+        and not name.endswith((".py", ".pyc"))
+        and not any(name == one or name.startswith(f"{one}/") for one in declared)
+        and (ROOT / name).is_file()
+    }
+    return sorted(data)
 
 
 def _require_accelerator(profile: str) -> None:
@@ -124,6 +178,7 @@ def _execute(
 
     profile = inputs["profile"]
     executed = staging / notebook.name
+    recorder = RECORDER.format(root=f"{ROOT}{os.sep}", file=str(staging / READS))
     try:
         execute(
             notebook,
@@ -132,11 +187,11 @@ def _execute(
             environment=kernel_environment(
                 profile, ROOT, staging, compiled_code(), checkpoint_folder(inputs)
             ),
-            preamble=preamble(profile, ROOT),
+            preamble=preamble(profile, ROOT) + recorder,
             time_limit=time_limit,
             report=report,
             working_folder=str(notebook.parent),
-            start_timeout=60,
+            start_timeout=600,
         )
     except PapermillExecutionError as error:
         kept = _keep_partial(executed, notebook, profile)
@@ -147,8 +202,27 @@ def _execute(
         if isinstance(error, TimeLimitError):
             hint = " Give the stage more time with `--time-limit SECONDS` in dvc.yaml."
         raise ClaimbookError(f"{relative(notebook)}: {error}{hint}{kept}") from None
-    text = read_json(executed)
-    write_text(executed, dumps(executed_form(text, str(ROOT))))
+    document = read_json(executed)
+    if ended := _last_run(document):
+        kept = _keep_partial(executed, notebook, profile)
+        raise ClaimbookError(
+            f"{relative(notebook)}: cell {ended} ended the notebook (`sys.exit`, say) before the "
+            f"cells behind it had run. Nothing was replaced.{kept}"
+        )
+    write_text(executed, dumps(executed_form(document, str(ROOT))))
+
+
+def _last_run(document: dict[str, Any]) -> int | None:
+    """The number of the last cell that ran, if one behind it did not."""
+    code = [
+        (number, cell)
+        for number, cell in enumerate(document["cells"], start=1)
+        if is_code(cell) and "".join(cell["source"]).strip()
+    ]
+    waiting = [number for number, cell in code if cell.get("execution_count") is None]
+    if not waiting:
+        return None
+    return max((number for number, _ in code if number < waiting[0]), default=0)
 
 
 def compiled_code() -> Path:

@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from common.workflow.freshness.closure import imported_libraries
 from common.workflow.running.fork_client import VARIABLE
 from common.workflow.running.kernel_environment import kernel_environment
 from common.workflow.running.runner import compiled_code
+from common.workflow.running.sockets import socket_folder
 
 RUNNER = (
     *("filelock", "grimp", "papermill.execute", "psutil", "ruamel.yaml", "typer"),
@@ -35,10 +35,10 @@ def forking(libraries: Iterable[str], environment: dict[str, str]) -> Iterator[d
         environment: what the libraries see when they are imported.
     """
     with (
-        tempfile.TemporaryDirectory(prefix="cb-") as folder,
+        socket_folder() as folder,
         socket.socket(socket.AF_UNIX) as listener,
     ):
-        address = str(Path(folder) / "fork")  # socket paths are limited to about 100 characters
+        address = str(folder / "fork")
         listener.bind(address)
         listener.listen(64)  # who calls before the libraries are imported waits here
         file = listener.fileno()

@@ -59,6 +59,45 @@ def test_a_run_goes_on_where_it_was_interrupted(
     pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    (
+        *("trainer_state.json", "half of model.safetensors", "optimizer.pt", "scheduler.pt"),
+        *("rng_state.pth", "journal.parquet", "whole.json"),
+    ),
+)
+def test_a_checkpoint_that_is_not_whole_is_passed_over(
+    decoder: Make, tokenizer: Any, tmp_path: Path, damage: str
+) -> None:
+    """The one before is taken, and the table is never shorter than the run."""
+    whole = run(decoder, tokenizer, steps=5)
+
+    def stop(looked: Looked) -> dict[str, float]:
+        if looked.step == 3:
+            raise KeyboardInterrupt
+        return {}
+
+    with pytest.raises(KeyboardInterrupt):
+        run(decoder, tokenizer, steps=5, watch=stop, folder=tmp_path, save_every=1)
+    found = (tmp_path / "checkpoints").glob("checkpoint-*")
+    newest = max(found, key=lambda one: int(one.name.rpartition("-")[2]))
+    name = damage.removeprefix("half of ")
+    file = newest / name
+    if name == damage:
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    seen: list[int] = []
+
+    def note(looked: Looked) -> dict[str, float]:
+        seen.append(looked.step)
+        return {}
+
+    resumed = run(decoder, tokenizer, steps=5, watch=note, folder=tmp_path, save_every=1)
+    assert seen == [2, 3, 4]
+    pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
+
+
 def test_the_watcher_sees_the_policy_before_and_after(decoder: Make, tokenizer: Any) -> None:
     def watch(looked: Looked) -> dict[str, float]:
         assert len(looked.problems) == 4

@@ -111,3 +111,91 @@ def test_compiled_code_is_kept_until_anything_changes_that_is_compiled(toy: Tree
         assert (folder() != before) == changes, name
         file.write_text(code[name])
     assert folder() == before
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "%matplotlib inline\nfrom papers.toy import model",
+        "%%time\nfrom papers.toy import model",
+        "%%capture out\n%matplotlib inline\nfrom papers.toy import model",
+        "%timeit -n 1 -r 1 __import__('math')\nfrom papers.toy.model import answer",
+        "answer?\nfrom papers.toy import model",
+    ],
+)
+def test_imports_beside_magics_are_seen(
+    toy: Tree, hashes: Callable[[], dict[str, str]], cell: str
+) -> None:
+    toy.edit_cell(NOTEBOOK, "imports", cell)
+    before = hashes()
+    toy.edit("papers/toy/constant.py", "42", "43")
+    assert hashes()["01_measure"] != before["01_measure"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        ("%run other.py", "%run brings in what is not hashed"),
+        ("!ls", "!command runs what is not hashed"),
+        ("names = !ls", "!command runs what is not hashed"),
+        ("%%bash\nls", "%%bash runs what is no Python"),
+        ("%%writefile x.py\na = 1", "%%writefile runs what is no Python"),
+        ("%load_ext autoreload", "%load_ext brings in what is not hashed"),
+        ("this is no Python", "invalid syntax"),
+    ],
+)
+def test_what_hides_code_from_the_hash_is_refused(toy: Tree, cell: str, reason: str) -> None:
+    toy.edit_cell(NOTEBOOK, "run", cell)
+    printed = toy.fails("claimbook", "run", NOTEBOOK, "--profile", "smoke")
+    assert f"{NOTEBOOK}: code cell 3 hides what it runs from the code hash: {reason}" in printed
+
+
+def test_what_no_hash_sees_is_listed(toy: Tree) -> None:
+    toy.edit_cell(NOTEBOOK, "run", "import os\nimport importlib\nx = importlib.import_module(y)")
+    toy.edit_cell(NOTEBOOK, "figure", "open('a').read()\nos.environ['B']")
+    printed = toy.ok("claimbook", "closure", "toy", "--show")
+    assert "01_measure: common, common." in printed
+    assert (
+        "not hashed: code cell 3:3: a module by a computed name (importlib.import_module)"
+        in printed
+    )
+    assert "not hashed: code cell 4:1: a file (open)" in printed
+    assert "not hashed: code cell 4:2: the environment (os.environ)" in printed
+
+
+BROKEN = {
+    "empty": ("", "is no notebook"),
+    "no JSON": ("{", "is no notebook"),
+    "conflict": (
+        "<<<<<<< HEAD\n{}\n=======\n{}\n>>>>>>> other\n",
+        "holds the marks of a merge conflict",
+    ),
+    "old": ('{"nbformat": 3, "worksheets": []}', "is a notebook of format 3, not 4"),
+    "list": ("[]", "is no notebook: it names no format"),
+    "no source": (
+        '{"nbformat": 4, "cells": [{"cell_type": "code", "metadata": {}}]}',
+        "no `source`",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_notebook_names_itself_and_stops_nobody_else(toy: Tree, kind: str) -> None:
+    text, told = BROKEN[kind]
+    toy.ok("claimbook", "new-paper", "other")
+    stem, pipeline = "02_broken", toy.root / "papers/toy/dvc.yaml"
+    stage = pipeline.read_text().split("  01_measure:\n")[1].split("  judge:\n")[0]
+    more = "  02_broken:\n" + stage.replace("01_measure", stem) + "  judge:\n"
+    pipeline.write_text(pipeline.read_text().replace("  judge:\n", more))
+    params = toy.root / "papers/toy/params.yaml"
+    params.write_text(params.read_text().replace("  01_measure:", "  02_broken: {}\n  01_measure:"))
+    toy.edit("params.yaml", "profile: cpu", "profile: smoke")
+    (toy.root / f"papers/toy/{stem}.ipynb").write_text(text)
+    printed = toy.fails("dvc", "repro", "-k", "-R", "papers")
+    assert f"papers/toy/{stem}.ipynb" in printed and told in printed
+    lines = toy.fails("claimbook", "status", "--profile", "smoke").splitlines()
+    assert sum("up to date" in line for line in lines) == 3  # toy/01_measure and all of other
+    printed = toy.fails("claimbook", "normalise")
+    assert f"papers/toy/{stem}.ipynb" in printed
+    toy.ok("claimbook", "closure", "toy")
+    toy.ok("claimbook", "scoreboard")

@@ -17,7 +17,8 @@ from common.workflow.running.notebook_form import (
 
 
 def notebook(*cells: dict[str, Any]) -> dict[str, Any]:
-    return {"cells": list(cells), "metadata": {"language_info": {"version": "3.11.2"}}}
+    metadata = {"language_info": {"version": "3.11.2"}}
+    return {"cells": list(cells), "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
 
 
 def code(source: str, *outputs: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -74,3 +75,21 @@ def test_every_notebook_of_the_project_is_in_normal_form() -> None:
     paths = source_notebooks()
     assert paths
     assert [str(path) for path in paths if not is_normal(path)] == []
+
+
+def test_what_the_author_wrote_is_kept() -> None:
+    """Pictures pasted into the text, and what slides and raw cells need, are source."""
+    picture = {"image.png": {"image/png": "aGVsbG8="}}
+    pasted = {
+        "cell_type": "markdown",
+        "id": "a",
+        "metadata": {"slideshow": {"slide_type": "slide"}, "collapsed": True},
+        "source": "![x](attachment:image.png)",
+        "attachments": picture,
+    }
+    raw = {"cell_type": "raw", "id": "b", "metadata": {"format": "text/latex"}, "source": "x"}
+    for form in (source_form, lambda document: executed_form(document, "/nowhere")):
+        cells = form(notebook(pasted, raw))["cells"]
+        assert cells[0]["attachments"] == picture
+        assert cells[0]["metadata"] == {"slideshow": {"slide_type": "slide"}}
+        assert cells[1]["metadata"] == {"format": "text/latex"}

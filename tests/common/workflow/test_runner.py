@@ -69,7 +69,7 @@ def test_a_cell_that_cannot_go_on(toy: Tree, cell: str, message: str) -> None:
     toy.edit_cell(NOTEBOOK, "run", cell)
     started = time.monotonic()
     assert message in toy.fails(*RUN, "--time-limit", "4")
-    assert time.monotonic() - started < 45
+    assert time.monotonic() - started < 250
     assert toy.contents(RESULTS) == {}
 
 
@@ -219,3 +219,78 @@ def test_a_place_that_cannot_be_written_gets_a_message(toy: Tree) -> None:
     (toy.root / "papers/toy/results").write_text("a file where a folder should be")
     printed = toy.fails(*RUN)
     assert printed.startswith("error: ") and "papers/toy/results" in printed
+
+
+@pytest.mark.parametrize("leave", ["import sys\nsys.exit(0)", "exit()", "raise SystemExit"])
+def test_a_cell_that_leaves_early_is_no_success(toy: Tree, leave: str) -> None:
+    toy.ok(*RUN)
+    before = toy.contents(RESULTS)
+    toy.edit_cell(
+        NOTEBOOK, "run", f"save_table(pd.DataFrame({{'i': [1]}}), 'errors', ['i'])\n{leave}"
+    )
+    printed = toy.fails(*RUN)
+    assert "cell 7 ended the notebook" in printed or "the kernel died in cell 7" in printed
+    assert toy.contents(RESULTS) == before
+
+
+@pytest.mark.parametrize("name", ["x" * 120, "a,b 'c' {d} \"e\"", "{}", "ü$HOME"])
+def test_any_folder_for_temporary_files_will_do(toy: Tree, tmp_path_factory, name: str) -> None:
+    place = tmp_path_factory.mktemp("place") / name
+    place.mkdir()
+    toy.ok(*RUN, environment={"TMPDIR": str(place)})
+
+
+@pytest.mark.parametrize("name", ["a,b 'c' {d}", '"{}"'])
+def test_a_checkout_may_lie_in_any_folder(toy: Tree, tmp_path_factory, name: str) -> None:
+    place = tmp_path_factory.mktemp("place") / name
+    subprocess.run(["cp", "-r", f"{toy.root}/.", str(place)], check=True)
+    tree = Tree(place)
+    tree.ok(*RUN)
+    assert "not run" in tree.command("claimbook", "status", "toy", "--profile", "smoke").stdout
+    other = {"PYTHONPATH": "/nowhere"}
+    tree.ok(*RUN, environment=other)
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "[1.0, .inf]", "{a: .nan}"])
+def test_a_parameter_that_json_cannot_hold_is_refused(toy: Tree, value: str) -> None:
+    toy.edit("papers/toy/params.yaml", "repetitions: 200", f"repetitions: {value}")
+    kind = {"[": "list[float]", "{": "dict[str, float]"}.get(value[0], "float")
+    toy.edit(NOTEBOOK, "repetitions: int = 200", f"repetitions: {kind} = None")
+    printed = toy.fails(*RUN)
+    assert "cannot be written down: use a finite number" in printed
+    assert "papers/toy/params.yaml:" in printed
+
+
+@pytest.mark.parametrize("kind", ["tuple[int, int]", "dict[int, str]", "Path", "set[str]"])
+def test_a_type_that_no_yaml_value_has_is_refused(toy: Tree, kind: str) -> None:
+    toy.edit(NOTEBOOK, "repetitions: int = 200", f"repetitions: {kind} = 200")
+    assert f"`repetitions: {kind}` in the parameters cell is no type" in toy.fails(*RUN)
+
+
+def test_files_that_no_stage_declares_are_noted(toy: Tree) -> None:
+    (toy.root / "papers/toy/extra.csv").write_text("a\n1\n")
+    toy.edit_cell(NOTEBOOK, "look", "")
+    toy.edit_cell(NOTEBOOK, "figure", "print(open('extra.csv').read())")
+    assert "read, but not declared under `deps` in dvc.yaml: papers/toy/extra.csv" in toy.ok(*RUN)
+    file = toy.root / "papers/toy/results/smoke/provenance/01_measure.json"
+    assert list(json.loads(file.read_text())["undeclared"]) == ["papers/toy/extra.csv"]
+
+
+def test_time_in_which_a_notebook_could_not_run_does_not_count() -> None:
+    from common.workflow.running import patience
+
+    seconds = iter([(0.1 * i, 0.9 * i) for i in range(99)])
+    given_up: list[bool] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(patience, "_times", lambda pid: next(seconds))
+        watch = patience.Watch(1, 0.4, lambda: given_up.append(True))
+        watch.start()
+        time.sleep(1.3)  # a tenth of which counts
+        assert not given_up
+        watch.stop()
+        watch.join()
+        patch.setattr(patience, "_times", lambda pid: (0.0, 0.0))  # it sleeps
+        watch = patience.Watch(1, 0.4, lambda: given_up.append(True))
+        watch.start()
+        watch.join(5)
+    assert given_up == [True] and watch.expired

@@ -56,6 +56,7 @@ def changes(old: Code, new: Code, words: Iterable[str] = ()) -> list[Change]:
         if before.name in lives_in_old or after.name in lives_in_new:
             found += [change] if (change := _changed(before, after, names)) else []
     lives_in_new -= _asked_for_by_nobody(names.only_new, new)
+    lives_in_new -= _unmentioned_values(names.only_new, new)
     found += [_added(one) for one in names.only_new if one.name in lives_in_new]
     found += [_removed(one, names) for one in names.only_old if one.name in lives_in_old]
     return [one for one in found if one.drawing or one.old or one.new or one.fixed_when_imported]
@@ -300,6 +301,16 @@ def _asked_for_by_nobody(added: list[Definition], code: Code) -> set[str]:
         others = [one for one in waiting.values() if one.tail in words]
         waiting = {name: one for name, one in waiting.items() if one not in others}
     return set(waiting)
+
+
+def _unmentioned_values(added: list[Definition], code: Code) -> set[str]:
+    """Names of new values that nothing else mentions."""
+    values = {one.name: one.tail for one in added if one.kind == "value"}
+    words: set[str] = set()
+    for name, one in code.definitions.items():
+        if name not in values:
+            words |= one.imports_mention | one.mentions
+    return {name for name, tail in values.items() if tail not in words}
 
 
 def _is_hook(one: Definition) -> bool:

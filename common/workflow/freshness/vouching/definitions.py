@@ -9,7 +9,12 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from common.workflow.freshness.vouching.names import Resolver, token
-from common.workflow.freshness.vouching.statements import Statement, end_line, flat
+from common.workflow.freshness.vouching.statements import (
+    Statement,
+    end_line,
+    flat,
+    module_statement,
+)
 
 OWN = ("common.", "papers.")
 """How dotted names of this project begin."""
@@ -167,6 +172,7 @@ def _definitions(module: str, source: str, package: bool) -> Iterator[Definition
                         module,
                         kind,
                         text,
+                        statements=(module_statement(node, module),),
                         imports_mention=words,
                         compiled=compiled,
                     )

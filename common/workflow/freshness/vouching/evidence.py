@@ -51,12 +51,13 @@ def lasting_doubts(changes: Iterable[Change]) -> list[Doubt]:
     for change in changes:
         if change.fixed_when_imported:
             found.append(Doubt(change.name, change.fixed_when_imported, arguable=False))
-        if change.drawing:
+        if change.drawing or change.fixed_when_imported:
             continue
         if choices := sorted({word for one in (*change.old, *change.new) for word in one.choices}):
             told = f"a changed statement chooses ({', '.join(choices)})"
             found.append(Doubt(change.name, told))
-    return found + _changed_literals([one for one in changes if not one.drawing])
+    rest = [one for one in changes if not one.drawing and not one.fixed_when_imported]
+    return found + _changed_literals(rest)
 
 
 def _ran(statement: Statement, lines: Lines) -> bool:

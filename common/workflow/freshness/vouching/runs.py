@@ -13,15 +13,21 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
+from common.file_names import file_name, text_of
 from common.workflow.base.errors import ClaimbookError
 from common.workflow.base.files import hash_file, hash_tree, read_json, sha256, to_json, write_json
 from common.workflow.base.parameters import notebook_parameters
 from common.workflow.base.project import Paper
-from common.workflow.freshness.records import declared_data, environment_hash, processor, stages
+from common.workflow.freshness.records import (
+    declared_data,
+    environment_hash,
+    matrix_arms,
+    processor,
+    stages,
+)
 from common.workflow.freshness.vouching import line_trace
 from common.workflow.freshness.vouching.trees import MEMORY, Trees, git
 
@@ -43,7 +49,7 @@ class Job:
     @property
     def name(self) -> str:
         """The name of its folder of results."""
-        values = ",".join(value for _, value in self.arm)
+        values = ",".join(file_name(value) for _, value in self.arm)
         return f"{self.notebook.stem}@{values}" if values else self.notebook.stem
 
 
@@ -205,7 +211,7 @@ class Runs:
                 {
                     "arguments": [
                         *(f"papers/{job.paper.slug}/{job.notebook.name}", "--profile", PROFILE),
-                        *(word for pair in job.arm for word in ("--arm", "=".join(pair))),
+                        *(word for arm in job.arm for word in ("--arm", _encoded(arm))),
                     ],
                     "trace": str(folder / str(index)),
                     "log": str(folder / f"{index}.log"),
@@ -277,18 +283,19 @@ class Runs:
         _say(f"{label}: {told['seconds']:.1f} s")
 
 
+def _encoded(arm: tuple[str, str]) -> str:
+    name, value = arm
+    return f"{name}={file_name(value)}"
+
+
 def _deps(job: Job) -> list[str]:
     return declared_data(job.notebook, PROFILE, dict(job.arm))
 
 
 def arms(paper: Paper, notebook: Path) -> list[tuple[tuple[str, str], ...]]:
     """Every arm of the notebook's stage; one that is empty where the stage is no matrix."""
-    matrix = stages(paper).get(notebook.stem, {}).get("matrix") or {}
-    names = list(matrix)
-    return [
-        tuple((name, str(value)) for name, value in zip(names, values, strict=True))
-        for values in product(*matrix.values())
-    ]
+    found = matrix_arms(stages(paper).get(notebook.stem, {}))
+    return [tuple((name, text_of(str(value))) for name, value in arm.items()) for arm in found]
 
 
 def _read_lines(folder: Path) -> dict[str, set[int]]:

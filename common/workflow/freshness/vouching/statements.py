@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from common.workflow.freshness.vouching.names import token
 
@@ -65,6 +65,14 @@ def flat(body: Iterable[ast.stmt], place: tuple[str, ...], source: str) -> Itera
             lines = (case.pattern.lineno, ends)
             yield Statement(pattern, (*place, text), source, lines, choices=("case",))
             yield from flat(case.body, (*place, text, pattern), source)
+
+
+def module_statement(node: ast.stmt, source: str) -> Statement:
+    """A statement that runs when its module is imported: no trace tells what it does."""
+    parts: list[ast.AST] = [node]
+    lines = (node.lineno, end_line(node))
+    found = _statement(node, ast.unparse(node), (), source, lines, parts, "", set())
+    return replace(found, leaves_trace=False)
 
 
 def _head(node: ast.stmt) -> tuple[str, int, list[ast.AST], str]:

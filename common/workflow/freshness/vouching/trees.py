@@ -13,6 +13,7 @@ from typing import Any
 
 from common.workflow.base.errors import ClaimbookError
 from common.workflow.base.files import read_json, write_json
+from common.workflow.base.notebooks import is_code, notebook_cells
 from common.workflow.base.project import ROOT
 
 MEMORY = ROOT / ".cache" / "vouch"
@@ -141,6 +142,6 @@ def cells(notebook: Path) -> dict[str, str]:
     """Sources of a notebook's code cells by the file name that its kernel gives them."""
     from ipykernel.compiler import get_tmp_hash_seed, murmur2_x86
 
-    found = [one for one in read_json(notebook)["cells"] if one["cell_type"] == "code"]
+    found = [one for one in notebook_cells(notebook) if is_code(one)]
     texts = ["".join(one["source"]) for one in found]
     return {f"{murmur2_x86(text, get_tmp_hash_seed())}.py": text for text in texts}

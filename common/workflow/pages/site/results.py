@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from common.file_names import text_of
+from common.workflow.base.errors import ClaimbookError
 from common.workflow.base.files import read_json
 from common.workflow.base.project import Paper, result_folders
 from common.workflow.base.yaml_source import YamlSource, load_yaml
@@ -64,7 +66,7 @@ class Results:
         for folder in self.folders:
             for file in sorted(folder.iterdir()):
                 if file.suffix in SUFFIXES:
-                    found.setdefault(file.stem, []).append(file)
+                    found.setdefault(text_of(file.stem), []).append(file)
         return found
 
     def inputs(self, folder: Path) -> dict[str, Any]:
@@ -73,7 +75,10 @@ class Results:
     def provenance(self, folder: Path) -> dict[str, Any]:
         """When, where and by which command; empty when nobody wrote it down."""
         file = self.folder / "provenance" / f"{folder.name}.json"
-        return dict(read_json(file)) if file.is_file() else {}
+        try:
+            return dict(read_json(file)) if file.is_file() else {}
+        except ClaimbookError:  # a merge left its marks in it, say: a note, and no result
+            return {}
 
     def notebook(self, folder: Path) -> Path | None:
         """The executed notebook."""

@@ -348,3 +348,12 @@ def test_local_names_are_not_taken_for_those_of_the_module() -> None:
         "common.a.h",
         "common.a.r",
     }
+
+
+def test_a_value_that_takes_the_place_of_another_is_no_added_one() -> None:
+    """A counter-example to 'added values do no harm': a constant under another name."""
+    other = A.replace("FACTOR = 3", "STRETCH = 4").replace("x * FACTOR", "x * STRETCH")
+    told = reasons(between({"common.a": A}, {"common.a": other}))
+    assert "common.a.STRETCH: a literal changed (4)" in told
+    moved = A.replace("FACTOR = 3\n", "").replace("x * FACTOR", "x * 3")
+    assert any("literal" in one for one in reasons(between({"common.a": A}, {"common.a": moved})))
