@@ -15,7 +15,7 @@ RUN := $(VENV)/bin/python
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test test-slow site lab new-paper bench lock
+.PHONY: help setup reproduce test test-all site lab new-paper bench lock
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -29,15 +29,15 @@ endif
 reproduce: setup  ## re-run a paper from nothing and compare (PAPER=slug or all, PROFILE=cpu, WORKERS=2)
 	./claimbook reproduce $(PAPER) --profile $(PROFILE) $(if $(WORKERS),--workers $(WORKERS))
 
-test: setup  ## style, types, import floors and the quick tests
+test: setup  ## style, types, import floors, quick tests, and the papers that changed in miniature
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(RUN) -c "from importlinter.cli import lint_imports_command as lint; lint()" --no-logo
 	$(RUN) -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
-test-slow: setup  ## the tests that take minutes
-	$(RUN) -m pytest -n 2 --dist worksteal -m slow $(PYTEST_ARGS)
+test-all: setup  ## everything: all papers, afresh and as forks, and what takes minutes
+	CLAIMBOOK_TEST_ALL=1 $(RUN) -m pytest -n 2 --dist worksteal -m "not gpu" $(PYTEST_ARGS)
 
 site: setup  ## build the static site into site/ (works offline)
 	./claimbook site

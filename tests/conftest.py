@@ -4,18 +4,94 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import select
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from common.workflow.running.fork_client import VARIABLE
+from common.workflow.running.warm import listening, serving
+from tests.by_need import Budget, choices
 
 ROOT = Path(__file__).resolve().parents[1]
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the hub's client
+
+
+SHARED = "CLAIMBOOK_TEST_WARM"
+"""Names the socket of the fork server that all workers share."""
+
+
+def plain_environment() -> dict[str, str]:
+    """The environment of commands in trees, the same for all workers."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", SHARED))}
+    # Tests run side by side: a thread that waits for another one must not hold its core.
+    return kept | {
+        "CLAIMBOOK_PYTHON": sys.executable,
+        "DVC_NO_ANALYTICS": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the first test that wants warm libraries start the server, once for all workers."""
+    if hasattr(config, "workerinput") or SHARED in os.environ:
+        return
+    stack = ExitStack()
+    listener, os.environ[SHARED] = stack.enter_context(listening())
+    over = threading.Event()
+
+    def serve() -> None:
+        while not select.select([listener], [], [], 0.2)[0]:
+            if over.is_set():
+                return
+        code = "import json, os\nfrom common.workflow.running.warm import *\n"
+        code += "print(json.dumps([sorted(all_libraries()), warm_environment()]))"
+        command = [sys.executable, "-c", code]
+        told = subprocess.run(
+            command, cwd=ROOT, env=plain_environment(), capture_output=True, text=True, check=True
+        )
+        with serving(listener, *json.loads(told.stdout)):
+            over.wait()
+
+    server = threading.Thread(target=serve, daemon=True)
+    server.start()
+
+    def end() -> None:
+        over.set()
+        server.join()
+        stack.close()
+
+    config.add_cleanup(end)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say which papers were taken in miniature, and which were left."""
+    stats = terminalreporter.stats
+
+    def slugs(outcome: str) -> list[str]:
+        wanted = r"test_smoke\.py::test_a_paper_runs\[(\w+)\]"
+        found = [re.search(wanted, one.nodeid) for one in stats.get(outcome, [])]
+        return [match[1] for match in found if match]
+
+    ran = {*slugs("passed"), *slugs("failed")}
+    if not ran:
+        return
+    own = [one.slug for one in choices() if one.why == "own" and one.slug in ran]
+    told = f"papers in miniature: {', '.join(sorted(ran))}"
+    told += f" (whatever it costs, since they changed: {', '.join(own)})" if own else ""
+    left = slugs("skipped")
+    told += f"; left to `make test-all`: {', '.join(left)}" if left else ""
+    terminalreporter.write_line(told)
 
 
 @dataclass(frozen=True)
@@ -43,12 +119,7 @@ class Tree:
 
     @property
     def environment(self) -> dict[str, str]:
-        # Tests run side by side: a thread that waits for another one must not hold its core.
-        return dict(os.environ) | {
-            "CLAIMBOOK_PYTHON": sys.executable,
-            "DVC_NO_ANALYTICS": "1",
-            "OMP_WAIT_POLICY": "PASSIVE",
-        }
+        return plain_environment()
 
     def ok(self, *arguments: str, **options: object) -> str:
         """Run a command that has to succeed; what it printed."""
@@ -69,8 +140,7 @@ class Tree:
         """`ok`, with notebooks as forks of one process: for what is not about starting them."""
         if os.environ.get("CLAIMBOOK_TEST_FRESH"):  # benchmarks/warm_start.py compares
             return self.ok(*arguments)
-        program = [sys.executable, "-m", "dvc"] if arguments[0] == "dvc" else [arguments[0]]
-        return self.ok("claimbook", "warm", *program, *arguments[1:])
+        return self.ok(*arguments, environment={VARIABLE: os.environ[SHARED]})
 
     def edit(self, file: str, old: str, new: str) -> None:
         path = self.root / file
@@ -125,6 +195,14 @@ def toy(empty_tree: Tree) -> Tree:
     """The project with one paper, `toy`, fresh from the skeleton."""
     empty_tree.ok("claimbook", "new-paper", "toy")
     return empty_tree
+
+
+@pytest.fixture(scope="session")
+def smoke_budget(tmp_path_factory: pytest.TempPathFactory) -> Budget:
+    """What all workers have spent on papers in miniature."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    return Budget(shared / "smoke-seconds")
 
 
 @pytest.fixture(scope="session")

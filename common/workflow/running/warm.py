@@ -34,29 +34,53 @@ def forking(libraries: Iterable[str], environment: dict[str, str]) -> Iterator[d
         libraries: dotted names to import beforehand; what is no module is passed over.
         environment: what the libraries see when they are imported.
     """
-    with (
-        socket_folder() as folder,
-        socket.socket(socket.AF_UNIX) as listener,
-    ):
+    with listening() as (listener, address), serving(listener, libraries, environment):
+        yield {VARIABLE: address}
+
+
+@contextmanager
+def listening() -> Iterator[tuple[socket.socket, str]]:
+    """A socket at which callers wait for a server, and its address."""
+    with socket_folder() as folder, socket.socket(socket.AF_UNIX) as listener:
         address = str(folder / "fork")
         listener.bind(address)
         listener.listen(64)  # who calls before the libraries are imported waits here
-        file = listener.fileno()
-        module = "common.workflow.running.fork_server"
-        server = subprocess.Popen(
-            [sys.executable, "-P", "-m", module, str(file), *sorted(libraries)],
-            env=environment | {"PYTHONPATH": str(ROOT)},
-            pass_fds=[file],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,  # a Ctrl-C is for those that were asked for
-        )
-        try:
-            yield {VARIABLE: address}
-        finally:
-            assert server.stdin is not None
-            server.stdin.close()  # it ends with its owner, however that ends
-            server.wait()
+        yield listener, address
+
+
+@contextmanager
+def serving(
+    listener: socket.socket, libraries: Iterable[str], environment: dict[str, str]
+) -> Iterator[None]:
+    """Answer the callers of `listener` with forks for as long as the context lasts."""
+    file = listener.fileno()
+    module = "common.workflow.running.fork_server"
+    server = subprocess.Popen(
+        [sys.executable, "-P", "-m", module, str(file), *sorted(libraries)],
+        env=environment | {"PYTHONPATH": str(ROOT)},
+        pass_fds=[file],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # a Ctrl-C is for those that were asked for
+    )
+    try:
+        yield
+    finally:
+        assert server.stdin is not None
+        server.stdin.close()  # it ends with its owner, however that ends
+        server.wait()
+
+
+def all_libraries() -> set[str]:
+    """What the notebooks of all papers import, and what runs them."""
+    notebooks = [notebook for paper in all_papers() for notebook in paper.notebooks]
+    return {*RUNNER, *imported_libraries(notebooks)}
+
+
+def warm_environment() -> dict[str, str]:
+    """What kernels of profiles smoke and cpu see, but for what every run has for itself."""
+    unused = Path(os.devnull)
+    return kernel_environment("smoke", ROOT, unused, compiled_code(), unused)
 
 
 def run_warm(command: list[str]) -> int:
@@ -72,11 +96,7 @@ def run_warm(command: list[str]) -> int:
     """
     if not command:
         raise ClaimbookError("name a command, for example `./claimbook warm dvc repro -R papers`.")
-    notebooks = [notebook for paper in all_papers() for notebook in paper.notebooks]
-    libraries = {*RUNNER, *imported_libraries(notebooks)}
-    unused = Path(os.devnull)  # every run has folders of its own
-    environment = kernel_environment("smoke", ROOT, unused, compiled_code(), unused)
-    with forking(libraries, environment) as variable:
+    with forking(all_libraries(), warm_environment()) as variable:
         try:
             return subprocess.run(command, env=dict(os.environ) | variable).returncode
         except FileNotFoundError:
