@@ -24,10 +24,10 @@ from tqdm import tqdm
 from trl import GRPOTrainer
 from trl.trainer.utils import shuffle_sequence_dict, split_tensor_dict
 
-from common.grpo.loop import Settings, config
-from common.grpo.recipe import Recipe
-from common.grpo.trainer import RecipeTrainer
-from common.grpo.trl_rollouts import group_rollouts
+from common.grpo.sampling.trl_rollouts import group_rollouts
+from common.grpo.training.recipe import Recipe
+from common.grpo.training.settings import Settings, config
+from common.grpo.training.trainer import RecipeTrainer
 from common.lm.load import load
 from common.lm.small import small_decoder, word_tokenizer
 

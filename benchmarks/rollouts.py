@@ -27,8 +27,8 @@ from typing import Any
 
 import torch
 
-from common.grpo.decoding import sampling_dtype
-from common.grpo.rollouts import sample_groups
+from common.grpo.sampling.decoding import sampling_dtype
+from common.grpo.sampling.rollouts import sample_groups
 
 BUNDLED = "smollm2-135m-instruct"
 

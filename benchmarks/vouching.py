@@ -34,7 +34,7 @@ EDITS = {
         "    known = [*SPECIAL_TOKENS, *words]\n"
         "    vocabulary = {word: index for index, word in enumerate(known)}\n",
     ),
-    "common/grpo/advantages.py": ("", RULE),
+    "common/grpo/rules/advantages.py": ("", RULE),
     "common/workflow/running/kernel_environment.py": ("libraries", "names"),
     "common/stats.py": (
         "    low, high = stats.ttest_1samp(x, 0).confidence_interval(level)\n",

@@ -1,7 +1,7 @@
 """Post-training in a few steps: supervised fine-tuning and distillation through TRL's trainer.
 
-Reinforcement learning is `common.grpo.loop`. `common.lm.supervised` is a plain loop for decoders so
-small that a trainer's bookkeeping would cost more than the steps.
+Reinforcement learning is `common.grpo.training.run`. `common.lm.supervised` is a plain loop for
+decoders so small that a trainer's bookkeeping would cost more than the steps.
 """
 
 from __future__ import annotations

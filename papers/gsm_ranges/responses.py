@@ -101,7 +101,7 @@ class Respondent:
         temperature: float,
         generator: torch.Generator,
     ) -> list[Response]:
-        from common.grpo.rollouts import sample_groups
+        from common.grpo.sampling.rollouts import sample_groups
 
         rollouts = sample_groups(
             self.model,

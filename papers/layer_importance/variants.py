@@ -83,8 +83,9 @@ def written_by_rule(prompts: Sequence[str]) -> list[str]:
 
 def _reinforce(model: Any, tokenizer: Any, questions: Sequence[Question], how: Training) -> None:
     """GRPO, strictly on-policy, with reward 1 for the exact answer; the embedding stays frozen."""
-    from common.grpo.loop import Settings, train
-    from common.grpo.recipe import Recipe
+    from common.grpo.training.recipe import Recipe
+    from common.grpo.training.run import train
+    from common.grpo.training.settings import Settings
 
     longest = max(
         len(tokenizer(q + a).input_ids) - len(tokenizer(q).input_ids) for q, a in questions

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from common.grpo.kernel_scores import gwhes
-from common.grpo.likelihood import mixed_rows
-from common.grpo.recipe import Recipe, parse_recipes
+from common.grpo.analysis.likelihood import mixed_rows
+from common.grpo.rules.kernel_scores import gwhes
+from common.grpo.training.recipe import Recipe, parse_recipes
 from common.lm.scoring import token_states
 from common.tasks.lookup_qa import LookupQA
 from papers.llds_grpo_collapse.base import Base, Weights

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.grpo.batches import GroupBatch, LossBatch
-from common.grpo.likelihood import LikelihoodStats, likelihood_stats
-from common.grpo.recipe import Recipe
-from common.grpo.rollouts import Rollouts, sample_groups
+from common.grpo.analysis.likelihood import LikelihoodStats, likelihood_stats
+from common.grpo.rules.batches import GroupBatch, LossBatch
+from common.grpo.sampling.rollouts import Rollouts, sample_groups
+from common.grpo.training.recipe import Recipe
 from common.lm.scoring import logps_and_entropies
 from common.tasks.lookup_qa import LookupQA
 from common.tasks.problem import Problem

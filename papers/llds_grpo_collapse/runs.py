@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from common.grpo.collapse import detect_collapse, lead_time
-from common.grpo.likelihood import likelihood_stats, mixed_rows
-from common.grpo.loop import Looked, Settings, train
-from common.grpo.recipe import Recipe
+from common.grpo.analysis.collapse import detect_collapse, lead_time
+from common.grpo.analysis.likelihood import likelihood_stats, mixed_rows
+from common.grpo.training.recipe import Recipe
+from common.grpo.training.run import StepRecord, train
+from common.grpo.training.settings import Settings
 from common.tasks.lookup_qa import LookupQA
 from papers.llds_grpo_collapse.base import Base, Weights, answer_span
 
@@ -60,7 +61,7 @@ def measure_run(run: Run, weights: Weights) -> pd.DataFrame:
 
 def watcher(
     task: LookupQA, tokenizer: Any, group_size: int
-) -> Callable[[Looked], dict[str, float]]:
+) -> Callable[[StepRecord], dict[str, float]]:
     """What is looked at after every generation batch's updates.
 
     `lld_correct`: share of correct responses in mixed groups whose likelihood fell; `lld_actions`:
@@ -70,7 +71,7 @@ def watcher(
     responses, under the policy that sampled.
     """
 
-    def watch(looked: Looked) -> dict[str, float]:
+    def watch(looked: StepRecord) -> dict[str, float]:
         old, mask, rewards = looked.old_logps, looked.mask, looked.rewards
         stats = likelihood_stats(old, looked.new_logps(), mask, rewards)
         kept = looked.batch.tensors["completion_mask"].bool()
@@ -95,7 +96,7 @@ def watcher(
 
 def _action_logps(logps: Any, mask: Any, rows: Any) -> tuple[float, float]:
     """Mean log-likelihood per token of the first and of the last action of these rows."""
-    from common.grpo.segments import action_segments
+    from common.grpo.rules.segments import action_segments
 
     segments = action_segments(mask)[rows]
     chosen = logps[rows]

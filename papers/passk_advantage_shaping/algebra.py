@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from common.grpo import closed_forms
-from common.grpo.bandit import shared_bandit
-from common.grpo.closed_forms import Surrogate
-from common.grpo.prompt_weights import bound_rule, from_surrogate
-from common.grpo.surrogate import AdvantageTable, advantage_table, expected_update, omega
+from common.grpo.analysis import closed_forms
+from common.grpo.analysis.bandit import shared_bandit
+from common.grpo.analysis.closed_forms import Surrogate
+from common.grpo.analysis.surrogate import AdvantageTable, advantage_table, expected_update, omega
+from common.grpo.rules.prompt_weights import bound_rule, from_surrogate
 
 GRPO: dict[str, Any] = {"name": "grpo", "std": "population", "eps": 0.0}
 """GRPO as in the algebra: the population's standard deviation, no epsilon."""

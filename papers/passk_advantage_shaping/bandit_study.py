@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from common.grpo.bandit import SoftmaxBandit, separate_bandits, shared_bandit
-from common.grpo.closed_forms import passk
-from common.grpo.recipe import Recipe
-from common.grpo.surrogate import AdvantageTable, RuleLike, advantage_table
+from common.grpo.analysis.bandit import SoftmaxBandit, separate_bandits, shared_bandit
+from common.grpo.analysis.closed_forms import passk
+from common.grpo.analysis.surrogate import AdvantageTable, RuleLike, advantage_table
+from common.grpo.training.recipe import Recipe
 from papers.passk_advantage_shaping.algebra import GRPO
 
 Floats = NDArray[np.float64]
@@ -65,7 +65,7 @@ def sampled(
 
     Args:
         setting: bandit and training.
-        rule: of `common.grpo.surrogate.advantage_table`, scaled by `scales`.
+        rule: of `common.grpo.analysis.surrogate.advantage_table`, scaled by `scales`.
         seeds: of bandits and samples.
         ks: K of the exact Pass@K that is written down, beside Pass@1.
         looks: how often, equally spaced, the last time at the end; step 0 comes on top.

@@ -10,10 +10,15 @@ import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from common.grpo import closed_forms
-from common.grpo.closed_forms import Surrogate
-from common.grpo.prompt_weights import bound_rule
-from common.grpo.surrogate import AdvantageTable, advantage_table, binomial, expected_update
+from common.grpo.analysis import closed_forms
+from common.grpo.analysis.closed_forms import Surrogate
+from common.grpo.analysis.surrogate import (
+    AdvantageTable,
+    advantage_table,
+    binomial,
+    expected_update,
+)
+from common.grpo.rules.prompt_weights import bound_rule
 
 Floats = NDArray[np.float64]
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from common.grpo import kernel_scores as ks
-from common.grpo.token_weights import TOKEN_WEIGHTS
+from common.grpo.rules import kernel_scores as ks
+from common.grpo.rules.token_weights import TOKEN_WEIGHTS
 from papers.token_hidden_reward.policies import (
     Groups,
     Supervised,

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pandas as pd
 import torch
 
-from common.grpo import kernel_scores as ks
-from common.grpo.rollouts import sample_groups
+from common.grpo.rules import kernel_scores as ks
+from common.grpo.sampling.rollouts import sample_groups
 from common.lm.scoring import logps_and_entropies
 from papers.token_hidden_reward.policies import Groups, Supervised, small_policy
 

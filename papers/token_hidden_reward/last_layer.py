@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from common.grpo import kernel_scores as ks
+from common.grpo.rules import kernel_scores as ks
 from common.lm.scoring import TokenStates
 
 

@@ -11,10 +11,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from common.grpo import kernel_scores as ks
-from common.grpo.advantages import ADVANTAGES
-from common.grpo.one_step import one_step_delta
-from common.grpo.token_weights import TOKEN_WEIGHTS, generator_of, random_choice
+from common.grpo.analysis.one_step import one_step_delta
+from common.grpo.rules import kernel_scores as ks
+from common.grpo.rules.advantages import ADVANTAGES
+from common.grpo.rules.token_weights import TOKEN_WEIGHTS, generator_of, random_choice
 from papers.token_hidden_reward.policies import Groups, Supervised, mixed_groups, small_policy
 
 
@@ -24,6 +24,8 @@ def arm_weights(groups: Groups, p_grid: Sequence[float]) -> dict[str, Tensor]:
     `random like nthr` weakens as many tokens of the group's wrong responses as `nthr`, by the same
     factor; `random like thr` keeps as many tokens of the group as `thr p=0`.
     """
+    if len({f"{p:g}" for p in p_grid}) < len(p_grid):
+        raise ValueError(f"p_grid: two of {list(p_grid)} would be one arm")
     batch, rewards = groups.batch(), groups.rewards
     correct, wrong = ks.sides(rewards)
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from common.grpo import kernel_scores as ks
-from common.grpo.batches import GroupBatch
-from common.grpo.evaluate import completion_texts, end_tokens
+from common.grpo.rules import kernel_scores as ks
+from common.grpo.rules.batches import GroupBatch
+from common.grpo.sampling.evaluate import completion_texts, end_tokens
 from common.lm.scoring import TokenStates, logps_and_entropies, token_states
 from common.tasks.problem import Problem, Task
 
 if TYPE_CHECKING:
-    from common.grpo.rollouts import Rollouts
+    from common.grpo.sampling.rollouts import Rollouts
 
 ROWS = 16
 """Sequences per forward pass."""
@@ -174,7 +174,7 @@ def mixed_groups(
     Raises:
         ValueError: no group has both correct and wrong responses.
     """
-    from common.grpo.rollouts import sample_groups
+    from common.grpo.sampling.rollouts import sample_groups
 
     problems = policy.task.generate(seed, prompts)
     rollouts = sample_groups(

@@ -11,9 +11,10 @@ from typing import Any
 import pandas as pd
 import torch
 
-from common.grpo.evaluate import evaluate
-from common.grpo.loop import Looked, Settings, train
-from common.grpo.recipe import Recipe
+from common.grpo.sampling.evaluate import evaluate
+from common.grpo.training.recipe import Recipe
+from common.grpo.training.run import StepRecord, train
+from common.grpo.training.settings import Settings
 from papers.token_hidden_reward.policies import Policy, Supervised, language_policy, small_policy
 
 BLOCK = 5
@@ -57,9 +58,10 @@ def trained(
 ) -> pd.DataFrame:
     """All recipes from one start: one row per arm and step.
 
-    The columns of `common.grpo.loop.train`, arm, seed, and of the evaluation after the last step
-    greedy and pass_at_<k> (means over problems; the same in all rows of a run). The arm "start" is
-    the policy before training, with one row. Every arm gets the same problems and random numbers.
+    The columns of `common.grpo.training.run.train`, arm, seed, and of the evaluation after the last
+    step greedy and pass_at_<k> (means over problems; the same in all rows of a run). The arm
+    "start" is the policy before training, with one row. Every arm gets the same problems and random
+    numbers.
     """
     start = small_policy(supervised, seed) if model == "small" else language_policy(model, digits)
     frames = []
@@ -92,7 +94,7 @@ def _train(policy: Policy, recipe: Recipe, plan: Plan, seed: int) -> pd.DataFram
     )
 
 
-def kept_share(looked: Looked) -> dict[str, float]:
+def kept_share(looked: StepRecord) -> dict[str, float]:
     """`kept`: of the tokens of groups that teach anything, the share with a weight other than 0."""
     taught = looked.mask & (looked.advantages != 0).unsqueeze(1)
     weighted = looked.batch.tensors["advantages"]

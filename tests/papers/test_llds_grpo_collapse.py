@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 import torch
 
-from common.grpo.batches import LossBatch
-from common.grpo.loss_terms import llds
-from common.grpo.recipe import Recipe
+from common.grpo.rules.batches import LossBatch
+from common.grpo.rules.loss_terms import llds
+from common.grpo.training.recipe import Recipe
 from common.tasks.lookup_qa import LookupQA
 from common.workflow.base.project import ROOT
 from papers.llds_grpo_collapse import mechanism, printed, runs

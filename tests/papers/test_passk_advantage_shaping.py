@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.grpo.comparison import SMALL, ShownDerivations, Study, compare
-from common.grpo.recipe import Recipe
-from common.grpo.surrogate import advantage_table
+from common.grpo.analysis.surrogate import advantage_table
+from common.grpo.training.comparison import SMALL, ShownDerivations, Study, compare
+from common.grpo.training.recipe import Recipe
 from common.tasks.derivations import Derivations
 from papers.passk_advantage_shaping import algebra, bandit_study, reading
 

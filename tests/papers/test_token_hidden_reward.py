@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from common.grpo.recipe import parse_recipes
+from common.grpo.training.recipe import parse_recipes
 from common.workflow.base.project import ROOT
 from papers.token_hidden_reward import anatomy, last_layer, one_step_arms, training
 from papers.token_hidden_reward.policies import Supervised, mixed_groups, small_policy

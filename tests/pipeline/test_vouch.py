@@ -310,6 +310,7 @@ def test_receipts_form_a_chain_that_a_run_ends(few: Tree) -> None:
     assert "same in smoke" in status(few)
 
 
+@pytest.mark.slow
 def test_the_code_may_go_back_without_a_run(few: Tree) -> None:
     change(few, "rows", "found")
     few.ok("claimbook", "vouch", "toy")
@@ -344,6 +345,7 @@ def test_an_interrupted_call_leaves_nothing_and_the_next_one_goes_on(few: Tree) 
     assert "Running" not in few.ok("dvc", "repro", "--single-item", f"{PIPELINE}:02_first")
 
 
+@pytest.mark.slow
 def test_two_branches_that_were_vouched_for_can_be_merged(few: Tree) -> None:
     start = git(few, "rev-parse", "HEAD")
     git(few, "checkout", "-b", "other")
@@ -393,6 +395,7 @@ def test_a_forged_receipt_is_found(few: Tree) -> None:
     assert "measure different things in smoke" in told
 
 
+@pytest.mark.slow
 def test_an_arm_that_is_added_after_a_vouch_runs_alone(few: Tree) -> None:
     few.edit(
         PIPELINE,
@@ -428,6 +431,7 @@ def test_an_arm_that_is_added_after_a_vouch_runs_alone(few: Tree) -> None:
     )
 
 
+@pytest.mark.slow
 def test_two_papers_at_once(few: Tree) -> None:
     few.ok("claimbook", "new-paper", "other")
     few.commit("two papers")

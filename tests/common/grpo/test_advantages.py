@@ -12,16 +12,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.grpo.advantages import ADVANTAGES, dr_grpo, grpo, rloo
-from common.grpo.canon import canon_entropy, canon_length
-from common.grpo.passk import BASELINES, all_wrong, passk_direct, passk_grpo
-from common.grpo.prompt_weights import (
+from common.grpo.rules.advantages import ADVANTAGES, dr_grpo, grpo, rloo
+from common.grpo.rules.canon import canon_entropy, canon_length
+from common.grpo.rules.passk import BASELINES, all_wrong, passk_direct, passk_grpo
+from common.grpo.rules.prompt_weights import (
     from_surrogate,
     hard_examples,
     log_likelihood,
     std_regularised,
 )
-from common.grpo.signed import nsr, psr, w_reinforce
+from common.grpo.rules.signed import nsr, psr, w_reinforce
+from common.workflow.base.project import ROOT
 
 R = torch.tensor([[1.0, 1, 1, 0, 0, 0]])
 LENGTHS = torch.tensor([[100.0, 400, 800, 300, 500, 700]])
@@ -306,3 +307,12 @@ def test_baselines_agree_in_expectation_only() -> None:
     r = group(8, 2)
     found = [passk_direct(r, k=3, baseline=name)[0, 0].item() for name in BASELINES]
     assert len(set(found)) == len(BASELINES)
+
+
+def test_a_rule_is_found_whatever_was_imported_before() -> None:
+    import subprocess
+    import sys
+
+    code = "from common.grpo.rules.prompt_weights import bound_rule\n"
+    code += "bound_rule({'name': 'passk_grpo', 'k': 2})"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.grpo import closed_forms
-from common.grpo.bandit import SoftmaxBandit, separate_bandits, shared_bandit
-from common.grpo.surrogate import advantage_table
+from common.grpo.analysis import closed_forms
+from common.grpo.analysis.bandit import SoftmaxBandit, separate_bandits, shared_bandit
+from common.grpo.analysis.surrogate import advantage_table
 
 
 def small(seeds: tuple[int, ...] = (0, 1)) -> SoftmaxBandit:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.grpo.collapse import detect_collapse, lead_time
+from common.grpo.analysis.collapse import detect_collapse, lead_time
 
 RISE = [0.01 * step for step in range(1, 61)]
 

@@ -7,9 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from common.grpo.decoding import ForwardDecoder, decoder_for, has_fast_bfloat16, sampling_dtype
-from common.grpo.decoding_llama import LlamaDecoder, is_llama_type
-from common.grpo.rollouts import left_padded
+from common.grpo.sampling.decoding import (
+    ForwardDecoder,
+    decoder_for,
+    has_fast_bfloat16,
+    sampling_dtype,
+)
+from common.grpo.sampling.decoding_llama import LlamaDecoder, is_llama_type
+from common.grpo.sampling.rollouts import left_padded
 from tests.common.grpo.tiny_models import gemma3, gpt2, llama, mistral, qwen2
 
 PROMPTS = [[5, 6, 7, 8, 9], [4], [10, 11, 12]]
@@ -136,8 +141,8 @@ def test_hooks_and_replaced_layers_are_not_bypassed() -> None:
 def test_bfloat16_is_for_large_models_on_fast_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
     model = llama()
     assert sampling_dtype(model) == torch.float32
-    monkeypatch.setattr("common.grpo.decoding.LARGE", 1000)
-    monkeypatch.setattr("common.grpo.decoding.has_fast_bfloat16", lambda device: True)
+    monkeypatch.setattr("common.grpo.sampling.decoding.LARGE", 1000)
+    monkeypatch.setattr("common.grpo.sampling.decoding.has_fast_bfloat16", lambda device: True)
     assert sampling_dtype(model) == torch.bfloat16
     assert sampling_dtype(model.to(torch.float16)) == torch.float16
     assert isinstance(has_fast_bfloat16(torch.device("cpu")), bool)

@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from common.grpo import decoding_attention, decoding_kernels
-from common.grpo.decoding_attention import KernelAttention, TensorAttention
+from common.grpo.sampling import decoding_attention, decoding_kernels
+from common.grpo.sampling.decoding_attention import KernelAttention, TensorAttention
 
 
 def test_exponentials_are_accurate_to_single_precision() -> None:

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.grpo import kernel_scores as ks
+from common.grpo.rules import kernel_scores as ks
 from common.lm.scoring import TokenStates
 
 NAN = math.nan

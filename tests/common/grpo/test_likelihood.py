@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.grpo.likelihood import likelihood_stats, mixed_rows
+from common.grpo.analysis.likelihood import likelihood_stats, mixed_rows
 
 OLD = torch.full((3, 5), -1.0)
 MASK = torch.tensor([[1, 1, 0, 1, 1], [1, 1, 1, 0, 0], [0, 0, 0, 0, 0]])

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 import torch
 
-from common.grpo.evaluate import evaluate
-from common.grpo.loop import Looked, Settings, train
-from common.grpo.recipe import Recipe
+from common.grpo.sampling.evaluate import evaluate
+from common.grpo.training.recipe import Recipe
+from common.grpo.training.run import StepRecord, train
+from common.grpo.training.settings import Settings, config
 from tests.common.grpo.conftest import FirstWord
 
 Make = Callable[[], Any]
@@ -41,7 +42,7 @@ def test_a_run_goes_on_where_it_was_interrupted(
 ) -> None:
     whole = run(decoder, tokenizer, steps=6)
 
-    def stop(looked: Looked) -> dict[str, float]:
+    def stop(looked: StepRecord) -> dict[str, float]:
         if looked.step == 3:
             raise KeyboardInterrupt
         return {}
@@ -50,7 +51,7 @@ def test_a_run_goes_on_where_it_was_interrupted(
         run(decoder, tokenizer, steps=6, watch=stop, folder=tmp_path, save_every=1)
     resumed_at: list[int] = []
 
-    def note(looked: Looked) -> dict[str, float]:
+    def note(looked: StepRecord) -> dict[str, float]:
         resumed_at.append(looked.step)
         return {}
 
@@ -72,7 +73,7 @@ def test_a_checkpoint_that_is_not_whole_is_passed_over(
     """The one before is taken, and the table is never shorter than the run."""
     whole = run(decoder, tokenizer, steps=5)
 
-    def stop(looked: Looked) -> dict[str, float]:
+    def stop(looked: StepRecord) -> dict[str, float]:
         if looked.step == 3:
             raise KeyboardInterrupt
         return {}
@@ -89,7 +90,7 @@ def test_a_checkpoint_that_is_not_whole_is_passed_over(
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     seen: list[int] = []
 
-    def note(looked: Looked) -> dict[str, float]:
+    def note(looked: StepRecord) -> dict[str, float]:
         seen.append(looked.step)
         return {}
 
@@ -99,7 +100,7 @@ def test_a_checkpoint_that_is_not_whole_is_passed_over(
 
 
 def test_the_watcher_sees_the_policy_before_and_after(decoder: Make, tokenizer: Any) -> None:
-    def watch(looked: Looked) -> dict[str, float]:
+    def watch(looked: StepRecord) -> dict[str, float]:
         assert len(looked.problems) == 4
         assert looked.advantages.shape == (16,)
         assert looked.old_logps.shape == looked.new_logps().shape == looked.mask.shape
@@ -120,7 +121,7 @@ def test_log_probabilities_are_those_of_the_sampling_policy(
         max_new_tokens=3, learning_rate=0.0, groups=4, group_size=4, sampler=sampler
     )
 
-    def watch(looked: Looked) -> dict[str, float]:
+    def watch(looked: StepRecord) -> dict[str, float]:
         torch.testing.assert_close(looked.new_logps()[looked.mask], looked.old_logps[looked.mask])
         return {}
 
@@ -181,3 +182,46 @@ def test_grpo_learns(decoder: Make, tokenizer: Any) -> None:
     frame = train(model, tokenizer, task, grpo, settings, steps=60, seed=0)
     assert frame["reward"].tail(10).mean() > 3 * frame["reward"].head(5).mean()
     assert greedy() > before + 0.15
+
+
+def test_every_generation_batch_is_gone_through_as_often_as_the_recipe_says(
+    decoder: Make, tokenizer: Any
+) -> None:
+    """As many batches as asked for, and each row speaks of its own problems."""
+    twice = Recipe.parse("twice", {"advantage": "grpo", "trl": {"num_iterations": 2}})
+    seen: list[bool] = []
+
+    def note(record: StepRecord) -> dict[str, float]:
+        asked = [tokenizer.decode(ids, skip_special_tokens=True) for ids in prompts(record)]
+        seen.append(asked == [problem.prompt for problem in record.problems])
+        return {}
+
+    def prompts(record: StepRecord) -> Any:
+        order = {row["problem"]: i for i, row in enumerate(record.batch.rows)}
+        return record.batch.tensors["prompt_ids"][[order[number] for number in sorted(order)]]
+
+    frame = run(decoder, tokenizer, twice, watch=note)
+    assert list(frame["step"]) == [0, 1, 2, 3]
+    assert seen == [True] * 4
+
+
+def test_what_any_loss_term_logs_becomes_columns(
+    decoder: Make, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from common.grpo.rules.loss_terms import LOSS_TERMS
+
+    monkeypatch.setattr(LOSS_TERMS, "_rules", dict(LOSS_TERMS._rules))
+
+    @LOSS_TERMS.register("nothing", equation="0", source="a test")
+    def nothing(batch: Any) -> Any:
+        return batch.logps.sum() * 0.0, {"seen": 1.0}
+
+    recipe = Recipe.parse("two", {"advantage": "grpo", "loss_terms": {"nothing": {"weight": 1}}})
+    assert (run(decoder, tokenizer, recipe)["nothing/seen"] == 1).all()
+
+
+def test_options_of_trl_that_change_no_number_may_be_chosen(tmp_path: Path) -> None:
+    recipe = Recipe.parse("told", {"trl": {"report_to": "tensorboard", "disable_tqdm": False}})
+    arguments = config(recipe, SMALL, 1, 0, tmp_path)
+    assert arguments.report_to == ["tensorboard"]
+    assert config(LLDS, SMALL, 1, 0, tmp_path).report_to in ("none", [])

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.grpo.batches import LossBatch
-from common.grpo.loss_terms import LOSS_TERMS, Gate, Normaliser, llds
-from common.grpo.segments import action_segments
+from common.grpo.rules.batches import LossBatch
+from common.grpo.rules.loss_terms import LOSS_TERMS, Gate, Normaliser, llds
+from common.grpo.rules.segments import action_segments
 
 GATES: tuple[Gate, ...] = ("action", "response", "token")
 NORMALISERS: tuple[Normaliser, ...] = ("preserved", "microbatch")

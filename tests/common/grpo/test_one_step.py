@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from common.grpo import kernel_scores as ks
-from common.grpo.one_step import one_step_delta
-from common.grpo.rollouts import Rollouts
+from common.grpo.analysis.one_step import one_step_delta
+from common.grpo.rules import kernel_scores as ks
+from common.grpo.sampling.rollouts import Rollouts
 from common.lm.scoring import logps_and_entropies, token_states
 from common.lm.small import small_decoder, word_tokenizer
 

@@ -18,8 +18,9 @@ TRAIN = """
 import sys
 from pathlib import Path
 
-from common.grpo.loop import Settings, train
-from common.grpo.recipe import Recipe
+from common.grpo.training.run import train
+from common.grpo.training.settings import Settings
+from common.grpo.training.recipe import Recipe
 from common.lm.load import load
 from common.tasks.arithmetic import Arithmetic
 

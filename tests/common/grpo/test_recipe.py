@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from common.grpo.advantages import ADVANTAGES
-from common.grpo.batches import GroupBatch, LossBatch
-from common.grpo.loss_terms import LOSS_TERMS
-from common.grpo.recipe import Recipe, parse_recipes
-from common.grpo.registry import Registry
-from common.grpo.token_weights import TOKEN_WEIGHTS
+from common.grpo.rules.advantages import ADVANTAGES
+from common.grpo.rules.batches import GroupBatch, LossBatch
+from common.grpo.rules.loss_terms import LOSS_TERMS
+from common.grpo.rules.registry import Registry
+from common.grpo.rules.token_weights import TOKEN_WEIGHTS
+from common.grpo.training.recipe import Recipe, parse_recipes
 
 
 def batch(rewards: list[float], group_size: int, width: int = 3) -> GroupBatch:
@@ -31,7 +31,10 @@ def batch(rewards: list[float], group_size: int, width: int = 3) -> GroupBatch:
     ("entry", "message"),
     [
         ({"advantages": "grpo"}, "unknown part 'advantages'.*Did you mean 'advantage'"),
-        ({"advantage": "grop"}, "unknown advantage.*known: .*rloo.*Did you mean 'grpo'"),
+        (
+            {"advantage": "grop"},
+            "unknown advantage rule 'grop'. Did you mean 'grpo'.*Known: .*rloo",
+        ),
         ({"advantage": {"name": "grpo", "ddof": 1}}, "unknown option 'ddof'"),
         ({"advantage": {"name": "passk_grpo"}}, r"the options \['k'\] must be given"),
         ({"advantage": 3}, "expected the name of a rule"),
@@ -114,7 +117,7 @@ def test_a_row_without_reward_has_no_advantage() -> None:
 def test_a_rule_that_gives_nan_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     registry: Registry[Any] = Registry("advantage")
     registry.register("broken", equation="0/0", source="none")(lambda rewards: rewards / 0)
-    monkeypatch.setattr("common.grpo.recipe.ADVANTAGES", registry)
+    monkeypatch.setattr("common.grpo.training.recipe.ADVANTAGES", registry)
     recipe = Recipe.parse("mine", {"advantage": "broken"})
     with pytest.raises(FloatingPointError, match="broken gave"):
         recipe.advantages(batch([1.0, 0.0], 2))

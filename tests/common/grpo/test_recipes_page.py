@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from common.grpo.advantages import ADVANTAGES
-from common.grpo.loss_terms import LOSS_TERMS
-from common.grpo.recipe import parse_recipes
-from common.grpo.token_weights import TOKEN_WEIGHTS
+from common.grpo.rules.advantages import ADVANTAGES
+from common.grpo.rules.loss_terms import LOSS_TERMS
+from common.grpo.rules.token_weights import TOKEN_WEIGHTS
+from common.grpo.training.recipe import parse_recipes
 from common.workflow.base.project import ROOT
 
 PAGE = (ROOT / "docs/recipes.md").read_text("utf-8")

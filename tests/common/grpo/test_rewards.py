@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from common.grpo.rewards import RewardError, checked, task_reward
+from common.grpo.training.rewards import RewardError, checked, task_reward
+from common.tasks.problem import Problem
 from tests.common.grpo.conftest import FirstWord
 
 
@@ -64,3 +65,24 @@ def test_nan_and_none_pass_as_no_reward() -> None:
 
     given = checked(reward)(prompts=["a", "b"], completions=["x", "y"])
     assert given[1] is None
+
+
+@pytest.mark.parametrize("value", [-1.0, 1.5, float("inf")])
+def test_a_verifier_outside_its_range_is_an_error(value: float) -> None:
+    class Wrong(FirstWord):
+        def verify(self, problem: Problem, completion: str) -> float:
+            return value
+
+    problems = Wrong().generate(0, 1)
+    reward = checked(task_reward(Wrong(), problems))
+    with pytest.raises(RewardError, match="gives rewards from 0 to 1, not"):
+        reward(prompts=["a"], completions=["b"], problem=[0])
+
+
+@pytest.mark.parametrize("value", [1.0, None, ["1"], [[1.0]]])
+def test_a_reward_function_that_gives_no_number_each_is_named(value: Any) -> None:
+    def odd(**_: Any) -> Any:
+        return value
+
+    with pytest.raises(RewardError, match=r"reward function 'odd' gave .*'where'"):
+        checked(odd)(prompts=["where"], completions=["b"])

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from common.grpo import rollouts as module
-from common.grpo.rollouts import Rollouts, sample_groups
+from common.grpo.sampling import rollouts as module
+from common.grpo.sampling.rollouts import Rollouts, sample_groups
 from common.lm.scoring import logps_and_entropies
 from tests.common.grpo.tiny_models import EOS, PAD, gemma3, gpt2, llama, qwen2
 

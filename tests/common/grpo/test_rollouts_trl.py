@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from common.grpo.decoding_llama import is_llama_type
-from common.grpo.trl_rollouts import group_rollouts
+from common.grpo.sampling.decoding_llama import is_llama_type
+from common.grpo.sampling.trl_rollouts import group_rollouts
 from common.lm.small import small_decoder, word_tokenizer
 from common.tasks.problem import Problem
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.grpo.segments import action_segments, segment_sums
+from common.grpo.rules.segments import action_segments, segment_sums
 
 
 def segments_by_hand(row: list[int]) -> list[int]:

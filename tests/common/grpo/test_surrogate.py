@@ -11,10 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.grpo import closed_forms
-from common.grpo.closed_forms import Surrogate
-from common.grpo.prompt_weights import bound_rule
-from common.grpo.surrogate import (
+from common.grpo.analysis import closed_forms
+from common.grpo.analysis.closed_forms import Surrogate
+from common.grpo.analysis.surrogate import (
     AdvantageTable,
     advantage_table,
     binomial,
@@ -23,6 +22,7 @@ from common.grpo.surrogate import (
     omega,
     table_of,
 )
+from common.grpo.rules.prompt_weights import bound_rule
 
 EXACT_GRPO = {"name": "grpo", "std": "population", "eps": 0.0}
 RATES = np.array([0.02, 0.1, 0.25, 0.5, 0.8, 0.97])

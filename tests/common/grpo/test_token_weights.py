@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.grpo import kernel_scores as ks
-from common.grpo.batches import GroupBatch
-from common.grpo.token_weights import TOKEN_WEIGHTS, generator_of, random_choice
+from common.grpo.rules import kernel_scores as ks
+from common.grpo.rules.batches import GroupBatch
+from common.grpo.rules.token_weights import TOKEN_WEIGHTS, generator_of, random_choice
 from tests.common.grpo.test_kernel_scores import world
 
 NAN = math.nan
@@ -218,3 +218,10 @@ def test_the_generator_depends_on_tokens_and_seed():
         for seed in (0, 1)
     }
     assert len(draws) == 4
+
+
+def test_a_control_keeps_as_many_tokens_as_the_arm_that_it_controls() -> None:
+    options = {"tau_rule": "quantile", "beta": 0.5}
+    chosen, control = (weights(name, batch(), **options) for name in ("thr", "random_mask"))
+    assert chosen.sum() == control.sum()
+    assert weights("random_mask", batch()).sum() != control.sum()

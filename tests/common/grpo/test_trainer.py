@@ -13,9 +13,9 @@ import torch
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
-from common.grpo.recipe import Recipe
-from common.grpo.rewards import RewardError
-from common.grpo.trainer import RecipeTrainer, is_on_policy
+from common.grpo.training.recipe import Recipe
+from common.grpo.training.rewards import RewardError
+from common.grpo.training.trainer import RecipeTrainer, is_on_policy
 
 Make = Callable[[], Any]
 
@@ -240,7 +240,7 @@ HOOKS = {
 def test_trl_still_has_the_hook(name: str) -> None:
     method = inspect.unwrap(getattr(GRPOTrainer, name))
     assert list(inspect.signature(method).parameters) == HOOKS[name], (
-        f"TRL changed {name}: read its new source and adapt common/grpo/trainer.py"
+        f"TRL changed {name}: read its new source and adapt common/grpo/training/trainer.py"
     )
 
 

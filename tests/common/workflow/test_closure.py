@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from common.workflow.base.errors import ClaimbookError
+from common.workflow.base.notebooks import read_notebook
 from tests.conftest import Tree
 
 NOTEBOOK = "papers/toy/01_measure.ipynb"
@@ -180,8 +183,16 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_broken_notebook_names_itself_and_stops_nobody_else(toy: Tree, kind: str) -> None:
+def test_a_broken_notebook_names_itself(tmp_path: Path, kind: str) -> None:
     text, told = BROKEN[kind]
+    file = tmp_path / "01_broken.ipynb"
+    file.write_text(text)
+    with pytest.raises(ClaimbookError, match=f"01_broken.ipynb.*{told}"):
+        read_notebook(file)
+
+
+def test_a_broken_notebook_stops_nobody_else(toy: Tree) -> None:
+    text, told = BROKEN["conflict"]
     toy.ok("claimbook", "new-paper", "other")
     stem, pipeline = "02_broken", toy.root / "papers/toy/dvc.yaml"
     stage = pipeline.read_text().split("  01_measure:\n")[1].split("  judge:\n")[0]

@@ -1,7 +1,7 @@
 """Names in Python code, replaced by what they refer to.
 
-`«common.grpo.advantages.rloo»` stands for the function wherever and under whatever alias it is
-used, so that two versions of a statement are equal when they say the same of the same things.
+`«common.stats.holm»` stands for the function wherever and under whatever alias it is used, so that
+two versions of a statement are equal when they say the same of the same things.
 """
 
 from __future__ import annotations

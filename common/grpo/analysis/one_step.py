@@ -12,7 +12,7 @@ from torch.func import functional_call
 from common.lm.scoring import logps_and_entropies
 
 if TYPE_CHECKING:
-    from common.grpo.rollouts import Rollouts
+    from common.grpo.sampling.rollouts import Rollouts
 
 Parameters = dict[str, Tensor]
 

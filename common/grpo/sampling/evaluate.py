@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from common.grpo.rollouts import Environment, Rollouts, sample_groups
+from common.grpo.sampling.rollouts import Environment, Rollouts, sample_groups
 from common.lm.pass_at_k import pass_at_k
 from common.tasks.problem import Problem, Task
 

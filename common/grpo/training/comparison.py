@@ -15,7 +15,7 @@ from common.tasks.problem import Problem
 if TYPE_CHECKING:
     import pandas as pd
 
-    from common.grpo.loop import Settings
+    from common.grpo.training.settings import Settings
 
 SMALL = "small"
 """The model that is made from scratch: a decoder that learned to imitate derivations."""
@@ -76,7 +76,7 @@ class Study:
 
     def settings(self) -> Settings:
         """Of the training."""
-        from common.grpo.loop import Settings
+        from common.grpo.training.settings import Settings
 
         return Settings(
             max_new_tokens=self.max_new_tokens,
@@ -148,13 +148,13 @@ def compare(study: Study, arms: Mapping[str, Mapping[str, Any]], seed: int) -> p
 
     Returns:
         One row per arm and training step (part "training", the columns of
-        `common.grpo.loop.train`), and one row of `tested` for every arm and for the start itself,
-        "base" (part "test").
+        `common.grpo.training.run.train`), and one row of `tested` for every arm and for the start
+        itself, "base" (part "test").
     """
     import pandas as pd
 
-    from common.grpo.loop import train
-    from common.grpo.recipe import parse_recipes
+    from common.grpo.training.recipe import parse_recipes
+    from common.grpo.training.run import train
 
     recipes = parse_recipes(arms)
     model, tokenizer = start(study, seed)
@@ -171,7 +171,7 @@ def compare(study: Study, arms: Mapping[str, Mapping[str, Any]], seed: int) -> p
 
 def tested(study: Study, model: Any, tokenizer: Any, seed: int) -> pd.DataFrame:
     """One row: means over held-out problems of greedy, pass_at_<k>, and the share unsolved."""
-    from common.grpo.evaluate import evaluate
+    from common.grpo.sampling.evaluate import evaluate
 
     ks = sorted({1, *study.ks})
     device = next(model.parameters()).device

@@ -11,8 +11,8 @@ from typing import Literal
 
 import torch
 
-from common.grpo import canon, passk, prompt_weights, signed
-from common.grpo.groups import ADVANTAGES, groups
+from common.grpo.rules import canon, passk, prompt_weights, signed
+from common.grpo.rules.groups import ADVANTAGES, groups
 
 __all__ = ["ADVANTAGES", "dr_grpo", "grpo", "rloo"]
 # Importing these registers their rules.

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from common.grpo.decoding import Decoder, decoder_for, sampling_dtype
+from common.grpo.sampling.decoding import Decoder, decoder_for, sampling_dtype
 
 COMPACT_BELOW = 0.75  # share of rows still being written below which the others are dropped
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, SupportsFloat
 
 from common.tasks.problem import Problem, Task
 
@@ -28,9 +28,21 @@ def task_reward(task: Task, problems: Sequence[Problem]) -> RewardFunction:
         completions: Sequence[Any], problem: Sequence[int], **_: Any
     ) -> Sequence[float | None]:
         texts = (_text(completion) for completion in completions)
-        return [task.verify(problems[i], text) for i, text in zip(problem, texts, strict=True)]
+        pairs = zip(problem, texts, strict=True)
+        return [_in_range(task.verify(problems[i], text)) for i, text in pairs]
 
     reward.__name__ = task.name
+    return reward
+
+
+def _in_range(reward: float | None) -> float | None:
+    """A verifier's reward, which lies between 0 and 1; None and NaN are none.
+
+    Raises:
+        ValueError: it lies elsewhere.
+    """
+    if reward is not None and (reward < 0 or reward > 1):
+        raise ValueError(f"a verifier gives rewards from 0 to 1, not {reward}")
     return reward
 
 
@@ -40,7 +52,7 @@ def checked(reward: RewardFunction) -> RewardFunction:
     A reward of None or NaN stays what TRL takes it for: the row has no reward.
 
     Raises (when called):
-        RewardError: the function raised, or gave an infinite reward.
+        RewardError: the function raised, gave an infinite reward, or no number per prompt.
     """
 
     @functools.wraps(reward)
@@ -54,7 +66,17 @@ def checked(reward: RewardFunction) -> RewardFunction:
             place = "no single row" if row is None else f"prompt {_short(prompts[row])}"
             raised = f"raised {type(error).__name__} on {place}: {error}"
             raise RewardError(f"reward function {_name(reward)!r} {raised}") from error
+        if not isinstance(rewards, Iterable):
+            raise RewardError(
+                f"reward function {_name(reward)!r} gave {_short(rewards)} for {len(prompts)} "
+                f"prompts, the first of which is {_short(prompts[0])}: one number each is expected"
+            )
         for prompt, value in zip(prompts, rewards, strict=False):
+            if value is not None and not isinstance(value, SupportsFloat):
+                raise RewardError(
+                    f"reward function {_name(reward)!r} gave {_short(value)}, which is no number, "
+                    f"on prompt {_short(prompt)}"
+                )
             if value is not None and math.isinf(value):
                 raise RewardError(
                     f"reward function {_name(reward)!r} gave {value} on prompt {_short(prompt)}"

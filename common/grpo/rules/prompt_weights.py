@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from common.grpo.groups import ADVANTAGES, AdvantageRule, binary_groups
-from common.grpo.registry import unknown
+from common.grpo.rules.groups import ADVANTAGES, AdvantageRule, binary_groups
+from common.grpo.rules.registry import unknown
 
 Derivative = Callable[[torch.Tensor], torch.Tensor]
 
@@ -23,6 +23,8 @@ def bound_rule(rule: str | Mapping[str, Any]) -> AdvantageRule:
     Raises:
         ValueError: no such rule or option, or the rule needs more than rewards.
     """
+    from common.grpo.rules import advantages  # noqa: F401 - registers all rules, whoever asks first
+
     options = {"name": rule} if isinstance(rule, str) else dict(rule)
     name = str(options.pop("name", None))
     if name not in ADVANTAGES:

@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from transformers import TrainerCallback
 
-from common.grpo.recipe import Recipe
+from common.grpo.training.recipe import Recipe
+from common.grpo.training.settings import Settings, config, iterations
 from common.lm.scoring import logps_and_entropies
 from common.tasks.problem import Problem, Task
 
@@ -29,59 +30,19 @@ if TYPE_CHECKING:
     import pandas as pd
     from trl import GRPOConfig
 
-    from common.grpo.rollouts import Environment
-    from common.grpo.trainer import GenerationBatch, RecipeTrainer
+    from common.grpo.sampling.rollouts import Environment
+    from common.grpo.training.trainer import GenerationBatch, RecipeTrainer
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a run is, whatever its recipe.
-
-    Attributes:
-        max_new_tokens: longest completion, observations included.
-        learning_rate: of AdamW, after the warm-up; constant.
-        groups: prompts per generation batch, P.
-        group_size: completions per prompt, G.
-        minibatches: optimiser steps per generation batch; 1 is strictly on-policy.
-        accumulation: micro-batches per optimiser step, where memory is short.
-        warmup_steps: optimiser steps of linear warm-up.
-        temperature: of sampling, and of the log-probabilities.
-        max_grad_norm: gradients are clipped to this norm.
-        sampler: "groups" is `common.grpo.rollouts`; "trl" is whatever the recipe's options of TRL
-            choose (transformers, vLLM).
-    """
-
-    max_new_tokens: int
-    learning_rate: float
-    groups: int = 8
-    group_size: int = 8
-    minibatches: int = 4
-    accumulation: int = 1
-    warmup_steps: int = 15
-    temperature: float = 1.0
-    max_grad_norm: float = 1.0
-    sampler: str = "groups"
-
-    def __post_init__(self) -> None:
-        rows = self.groups * self.group_size
-        if rows % (self.minibatches * self.accumulation):
-            raise ValueError(
-                f"{self.groups} groups of {self.group_size} cannot be split evenly into "
-                f"{self.minibatches} minibatches of {self.accumulation} micro-batches"
-            )
-        if self.sampler not in ("groups", "trl"):
-            raise ValueError(f'sampler must be "groups" or "trl", not {self.sampler!r}')
-
-
-@dataclass(frozen=True)
-class Looked:
+class StepRecord:
     """A generation batch after the policy was updated with it.
 
     Attributes:
         step: number of the generation batch, from 0.
         model: the policy after the batch's updates.
         problems: P problems.
-        batch: rows, tensors, rewards and mask (`common.grpo.trainer.GenerationBatch`).
+        batch: rows, tensors, rewards and mask (`common.grpo.training.trainer.GenerationBatch`).
         temperature: of sampling.
     """
 
@@ -135,7 +96,7 @@ class Looked:
         return self._new_logps
 
 
-Watch = Callable[[Looked], Mapping[str, float]]
+Watch = Callable[[StepRecord], Mapping[str, float]]
 
 
 def train(
@@ -194,60 +155,16 @@ def train(
         arguments = config(recipe, settings, steps, seed, output, model)
         if save_every:
             arguments.save_strategy = "steps"
-            arguments.save_steps = save_every * settings.minibatches
+            arguments.save_steps = save_every * settings.minibatches * iterations(recipe)
         if arguments.beta:
             _remember_where(model, tokenizer, Path(scratch) / "reference")
-        journal = _Journal(settings, batches, watch)
+        journal = _Journal(recipe, settings, batches, watch)
         trainer = _trainer(
             model, tokenizer, task, recipe, arguments, batches, environment, answer_span, settings
         )
         journal.attach(trainer)
         trainer.train(resume_from_checkpoint=_last_checkpoint(output))
     return pd.DataFrame(journal.rows)
-
-
-def config(
-    recipe: Recipe, settings: Settings, steps: int, seed: int, output: Path, model: Any = None
-) -> GRPOConfig:
-    """TRL's configuration of a run: the recipe's options, the settings, and quiet defaults.
-
-    On a machine without a GPU everything runs in float32. Where the recipe does not say otherwise,
-    KL is the plain k3 estimator (`use_bias_correction_kl=False`), as in the papers.
-    """
-    from trl import GRPOConfig
-
-    gpu = torch.cuda.is_available()
-    rows = settings.groups * settings.group_size
-    large = model is not None and sum(p.numel() for p in model.parameters()) > 1e8
-    options: dict[str, Any] = {
-        "bf16": gpu,
-        "gradient_checkpointing": gpu and large,
-        "use_bias_correction_kl": False,
-        **recipe.trl,
-    }
-    return GRPOConfig(
-        output_dir=str(output),
-        max_steps=steps * settings.minibatches,
-        per_device_train_batch_size=rows // settings.minibatches // settings.accumulation,
-        gradient_accumulation_steps=settings.accumulation,
-        steps_per_generation=settings.minibatches * settings.accumulation,
-        num_generations=settings.group_size,
-        max_completion_length=settings.max_new_tokens,
-        temperature=settings.temperature,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type="constant_with_warmup",
-        warmup_steps=settings.warmup_steps,
-        max_grad_norm=settings.max_grad_norm,
-        seed=seed,
-        shuffle_dataset=False,
-        logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=False,
-        use_cpu=not gpu,
-        **options,
-    )
 
 
 def _trainer(
@@ -263,15 +180,15 @@ def _trainer(
 ) -> RecipeTrainer:
     from datasets import Dataset
 
-    from common.grpo.rewards import task_reward
-    from common.grpo.trainer import RecipeTrainer
+    from common.grpo.training.rewards import task_reward
+    from common.grpo.training.trainer import RecipeTrainer
 
     every = [problem for batch in batches for problem in batch]
     rows = [{"prompt": problem.prompt, "problem": i} for i, problem in enumerate(every)]
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     rollout = None
     if settings.sampler == "groups":
-        from common.grpo.trl_rollouts import group_rollouts
+        from common.grpo.sampling.trl_rollouts import group_rollouts
 
         rollout = group_rollouts(every, environment)
     trainer = RecipeTrainer(
@@ -291,10 +208,16 @@ class _Journal(TrainerCallback):
     """Collects TRL's logs, one optimiser step each, into rows of one generation batch each."""
 
     def __init__(
-        self, settings: Settings, batches: list[list[Problem]], watch: Watch | None
+        self,
+        recipe: Recipe,
+        settings: Settings,
+        batches: list[list[Problem]],
+        watch: Watch | None,
     ) -> None:
         self.rows: list[dict[str, float]] = []
         self._settings, self._batches, self._watch = settings, batches, watch
+        self._updates = settings.minibatches * iterations(recipe)
+        self._terms = tuple(f"{part.rule.name}/" for part in recipe.loss_terms)
         self._logs: list[dict[str, float]] = []
         self._trainer: RecipeTrainer | None = None
 
@@ -319,17 +242,18 @@ class _Journal(TrainerCallback):
         if not logs or "loss" not in logs:
             return
         self._logs.append(logs)
-        if state.global_step % self._settings.minibatches == 0:
-            self._close(state.global_step // self._settings.minibatches - 1)
+        if state.global_step % self._updates == 0:
+            self._close(state.global_step // self._updates - 1)
 
     def _close(self, step: int) -> None:
         assert self._trainer is not None
         assert self._trainer.generation_batch is not None
         batch = self._trainer.generation_batch
         model = self._trainer.accelerator.unwrap_model(self._trainer.model)
-        row = {"step": step} | _rewards(batch, self._settings.group_size) | _updates(self._logs)
+        row = {"step": step} | _rewards(batch, self._settings.group_size)
+        row |= _updates(self._logs, self._terms)
         if self._watch:
-            looked = Looked(step, model, self._batches[step], batch, self._settings.temperature)
+            looked = StepRecord(step, model, self._batches[step], batch, self._settings.temperature)
             row |= self._watch(looked)
         self.rows.append(row)
         self._logs = []
@@ -367,15 +291,18 @@ def _mean_logp(old: torch.Tensor | None, mask: torch.Tensor, rows: torch.Tensor)
     return float(old[rows][mask[rows]].double().mean())
 
 
-def _updates(logs: list[dict[str, float]]) -> dict[str, float]:
-    """Means over the batch's optimiser steps; of the gradient's norm the largest."""
+def _updates(logs: list[dict[str, float]], terms: tuple[str, ...]) -> dict[str, float]:
+    """Means over the batch's optimiser steps; of the gradient's norm the largest.
+
+    Args:
+        logs: what TRL logged, a step each.
+        terms: how the names of what loss terms want logged begin.
+    """
     names = {"loss": "loss", "entropy": "entropy", "clip_ratio/region_mean": "clip_fraction"}
     columns = {ours: _mean(logs, theirs) for theirs, ours in names.items()}
     columns["kl"] = _mean(logs, "kl")
     columns["grad_norm"] = max(float(log["grad_norm"]) for log in logs)
-    ours = {
-        key for log in logs for key in log if key.startswith("llds/") or key == "weighted_tokens"
-    }
+    ours = {key for log in logs for key in log if key.startswith(terms) or key == "weighted_tokens"}
     return columns | {key: _mean(logs, key) for key in sorted(ours)}
 
 

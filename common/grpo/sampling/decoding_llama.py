@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.grpo.decoding_attention import KernelAttention, TensorAttention
+from common.grpo.sampling.decoding_attention import KernelAttention, TensorAttention
 
 FULL_ATTENTION = {"full_attention"}
 # Their frequencies do not change with the length of the sequence.
@@ -89,7 +89,7 @@ class LlamaDecoder:
         on_processor = model.lm_head.weight.device.type == "cpu"
         self.kernels: Any = None
         if on_processor and dtype == torch.float32 and self.head_dim % 4 == 0:
-            from common.grpo import decoding_kernels
+            from common.grpo.sampling import decoding_kernels
 
             self.kernels = decoding_kernels
         self.rotary = model.model.rotary_emb

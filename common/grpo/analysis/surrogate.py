@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-import common.grpo.advantages  # noqa: F401 - registers the rules
-from common.grpo.groups import AdvantageRule
-from common.grpo.prompt_weights import bound_rule
+import common.grpo.rules.advantages  # noqa: F401 - registers the rules
+from common.grpo.rules.groups import AdvantageRule
+from common.grpo.rules.prompt_weights import bound_rule
 
 Floats = NDArray[np.float64]
 RuleLike = str | Mapping[str, Any] | AdvantageRule

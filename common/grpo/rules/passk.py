@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from common.grpo.groups import ADVANTAGES, BinaryGroups, binary_groups
+from common.grpo.rules.groups import ADVANTAGES, BinaryGroups, binary_groups
 
 Baseline = Literal["none", "mean", "leave_one_out", "subset"]
 BASELINES = ("none", "mean", "leave_one_out", "subset")

@@ -90,8 +90,15 @@ class Registry(Mapping[str, Rule[F]]):
         return len(self._rules)
 
 
+MOST = 20
+"""Names that a message lists."""
+
+
 def unknown(kind: str, name: str, known: Mapping[str, Any]) -> str:
-    """A message that lists what there is and guesses what was meant."""
+    """A message that guesses what was meant, and lists what there is or the nearest of it."""
+    near = difflib.get_close_matches(name, list(known), n=MOST, cutoff=0.0)
     close = difflib.get_close_matches(name, list(known), n=1)
     guess = f" Did you mean {close[0]!r}?" if close else ""
-    return f"unknown {kind} {name!r}; known: {', '.join(sorted(known)) or 'none'}.{guess}"
+    listed = sorted(near if len(known) > MOST else known)
+    more = f" and {len(known) - MOST} more" if len(known) > MOST else ""
+    return f"unknown {kind} {name!r}.{guess} Known: {', '.join(listed) or 'none'}{more}."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from common.grpo.groups import ADVANTAGES, Groups, groups
+from common.grpo.rules.groups import ADVANTAGES, Groups, groups
 
 _EQUATION = (
     r"A_i = \mu (r_i - \bar r_{\mathrm{other}}) + (1 - \mu) (r_i - \bar r_{\mathrm{own}}), \quad "

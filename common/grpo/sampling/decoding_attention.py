@@ -138,7 +138,7 @@ class KernelAttention(TensorAttention):
 
     def step(self, layer: int, qkv: Tensor) -> Tensor:
         """One token's (R, H + 2K, D) projections -> (R, H, D)."""
-        from common.grpo.decoding_kernels import attend
+        from common.grpo.sampling.decoding_kernels import attend
 
         rows, threads = len(qkv), torch.get_num_threads()
         out = torch.empty(rows, self.heads, self.dim)

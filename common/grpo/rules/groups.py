@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import torch
 
-from common.grpo.registry import Registry
+from common.grpo.rules.registry import Registry
 
 AdvantageRule = Callable[..., torch.Tensor]
 
 ADVANTAGES: Registry[AdvantageRule] = Registry("advantage rule")
-"""Functions (P, G) rewards -> (P, G) advantages; `common.grpo.advantages` fills it."""
+"""Functions (P, G) rewards -> (P, G) advantages; `common.grpo.rules.advantages` fills it."""
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from common.grpo import kernel_scores
-from common.grpo.batches import GroupBatch
-from common.grpo.registry import Registry
+from common.grpo.rules import kernel_scores
+from common.grpo.rules.batches import GroupBatch
+from common.grpo.rules.registry import Registry
 from common.lm.scoring import TokenStates
 
 TokenWeightRule = Callable[..., Tensor]
@@ -109,7 +109,13 @@ def nthr(
     needs=("states",),
 )
 def random_mask(
-    batch: GroupBatch, advantages: Tensor, *, share: float | None = None, seed: int = 0
+    batch: GroupBatch,
+    advantages: Tensor,
+    *,
+    share: float | None = None,
+    tau_rule: str = "min_pos",
+    beta: float = 1.0,
+    seed: int = 0,
 ) -> Tensor:
     """Keeps random tokens of each group: the control for rules that keep chosen ones.
 
@@ -118,7 +124,10 @@ def random_mask(
     Args:
         batch: with `states` unless `share` is given.
         advantages: (B,); not used.
-        share: of each group's tokens that stay, rounded; by default as many as `thr` keeps.
+        share: of each group's tokens that stay, rounded; by default as many as `thr` keeps with
+            the same `tau_rule` and `beta`.
+        tau_rule: of the arm that this one controls.
+        beta: likewise.
         seed: another seed draws other tokens.
 
     Returns:
@@ -131,7 +140,7 @@ def random_mask(
     if share is None:
         states = _states(batch, "random_mask without a share")
         scores = kernel_scores.thr(states, batch.rewards, mask, size)
-        kept = dominant(scores, batch, "min_pos", 1.0).flatten(1).view(-1, size * mask.shape[1])
+        kept = dominant(scores, batch, tau_rule, beta).flatten(1).view(-1, size * mask.shape[1])
         counts = kept.sum(1)
     elif 0 <= share <= 1:
         counts = (share * mask.view(-1, size * mask.shape[1]).sum(1)).round()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.grpo.rollouts import Environment, Rollouts, sample_groups
+from common.grpo.sampling.rollouts import Environment, Rollouts, sample_groups
 from common.tasks.problem import Problem
 
 RolloutFunc = Callable[[list[Any], Any], dict[str, Any]]
@@ -20,7 +20,7 @@ def group_rollouts(
     *,
     dtype: torch.dtype | None = None,
 ) -> RolloutFunc:
-    """A `rollout_func` for `trl.GRPOTrainer` on `common.grpo.rollouts`.
+    """A `rollout_func` for `trl.GRPOTrainer` on `common.grpo.sampling.rollouts`.
 
     Model, group size, temperature, length and end tokens are the trainer's. Prompts are plain
     text or conversations, which go through the chat template. The random numbers depend on the

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from common.grpo.groups import ADVANTAGES, binary_groups
+from common.grpo.rules.groups import ADVANTAGES, binary_groups
 
 
 @ADVANTAGES.register(

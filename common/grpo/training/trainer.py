@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from trl import GRPOConfig, GRPOTrainer
 
-from common.grpo.batches import GroupBatch, LossBatch
-from common.grpo.recipe import Recipe
-from common.grpo.rewards import checked
+from common.grpo.rules.batches import GroupBatch, LossBatch
+from common.grpo.training.recipe import Recipe
+from common.grpo.training.rewards import checked
 from common.lm.scoring import (
     TokenStates,
     logps_and_entropies,
@@ -46,7 +46,7 @@ class RecipeTrainer(GRPOTrainer):
 
     Args:
         recipe: what to compute; its options of TRL belong in `args` already
-            (`common.grpo.loop.config`).
+            (`common.grpo.training.settings.config`).
         answer_span: marks the tokens of the final answer, (B, C) ids to (B, C) booleans, for
             rules that need them.
         args: TRL's configuration.

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from common.grpo.advantages import ADVANTAGES
-from common.grpo.batches import GroupBatch, LossBatch
-from common.grpo.loss_terms import LOSS_TERMS
-from common.grpo.registry import Registry, Rule, unknown
-from common.grpo.token_weights import TOKEN_WEIGHTS
+from common.grpo.rules.advantages import ADVANTAGES
+from common.grpo.rules.batches import GroupBatch, LossBatch
+from common.grpo.rules.loss_terms import LOSS_TERMS
+from common.grpo.rules.registry import Registry, Rule, unknown
+from common.grpo.rules.token_weights import TOKEN_WEIGHTS
 
 PARTS = ("advantage", "token_weights", "loss_terms", "trl", "description")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from common.grpo.segments import action_segments, segment_sums
+from common.grpo.rules.segments import action_segments, segment_sums
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from common.grpo.decoding_llama import LlamaDecoder, is_llama_type
+from common.grpo.sampling.decoding_llama import LlamaDecoder, is_llama_type
 
 LARGE = 30_000_000  # parameters from which reading the weights costs more than starting operations
 

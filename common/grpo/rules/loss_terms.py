@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from common.grpo.batches import LossBatch
-from common.grpo.registry import Registry
-from common.grpo.segments import action_segments, segment_sums
+from common.grpo.rules.batches import LossBatch
+from common.grpo.rules.registry import Registry
+from common.grpo.rules.segments import action_segments, segment_sums
 
 LossTerm = Callable[..., tuple[Tensor, dict[str, float]]]
 Gate = Literal["action", "response", "token"]
