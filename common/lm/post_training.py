@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from common.lm.quiet import QUIET
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -156,9 +158,7 @@ def _train(model: Any, tokenizer: Any, rows: Any, options: dict[str, Any]) -> li
             gradient_checkpointing=False,
             logging_steps=1,
             save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
+            **QUIET,
             use_cpu=not gpu,
             bf16=gpu,
             **options,

@@ -110,6 +110,38 @@ def states_from_hidden(
     return TokenStates(hidden.float(), log_probs.exp(), columns, vocabulary)
 
 
+def score_completions(
+    model: Any,
+    prompt_ids: torch.Tensor,
+    prompt_mask: torch.Tensor,
+    completion_ids: torch.Tensor,
+    completion_mask: torch.Tensor,
+    *,
+    temperature: float = 1.0,
+    rows: int = 1 << 30,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`logps_and_entropies` of completions behind their prompts, two (B, C).
+
+    Args:
+        model: a causal language model of transformers, or a function that stands in for one.
+        prompt_ids: (B, P), left-padded.
+        prompt_mask: (B, P), 1 for real tokens.
+        completion_ids: (B, C), right-padded.
+        completion_mask: (B, C), 1 for real tokens.
+        temperature: divides the logits, as in sampling.
+        rows: sequences per forward pass.
+    """
+    ids = torch.cat([prompt_ids, completion_ids], 1)
+    mask = torch.cat([prompt_mask, completion_mask], 1)
+    kept = completion_ids.shape[1]
+    parts = [
+        logps_and_entropies(model, part, part_mask, kept, temperature=temperature)
+        for part, part_mask in zip(ids.split(rows), mask.split(rows), strict=True)
+    ]
+    logps, entropies = zip(*parts, strict=True)
+    return torch.cat(logps), torch.cat(entropies)
+
+
 def logps_and_entropies(
     model: Any,
     input_ids: torch.Tensor,

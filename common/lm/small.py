@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<eos>", "<unk>")
@@ -29,7 +30,6 @@ def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import WhitespaceSplit
-    from transformers import PreTrainedTokenizerFast
 
     vocabulary = {word: index for index, word in enumerate([*SPECIAL_TOKENS, *words])}
     if len(vocabulary) < len(SPECIAL_TOKENS) + len(words):
@@ -39,6 +39,13 @@ def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
             raise ValueError(f"words: {word!r} is empty or contains a blank")
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = WhitespaceSplit()
+    return with_special_tokens(tokenizer)
+
+
+def with_special_tokens(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    """A tokenizer as transformers takes it, padding on the left, with `SPECIAL_TOKENS`."""
+    from transformers import PreTrainedTokenizerFast
+
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",

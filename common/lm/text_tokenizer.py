@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from common.lm.small import SPECIAL_TOKENS
+from common.lm.small import SPECIAL_TOKENS, with_special_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -35,7 +35,6 @@ def text_tokenizer(corpus: Iterable[str]) -> PreTrainedTokenizerFast:
     from tokenizers.decoders import Fuse
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Split
-    from transformers import PreTrainedTokenizerFast
 
     texts = list(corpus)
     if not texts:
@@ -51,12 +50,4 @@ def text_tokenizer(corpus: Iterable[str]) -> PreTrainedTokenizerFast:
     )
     tokenizer.pre_tokenizer = Split(Regex(PIECES), behavior="isolated")
     tokenizer.decoder = Fuse()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        bos_token="<bos>",
-        eos_token="<eos>",
-        unk_token="<unk>",
-        padding_side="left",
-        clean_up_tokenization_spaces=False,
-    )
+    return with_special_tokens(tokenizer)

@@ -18,7 +18,7 @@ from common.grpo.analysis.likelihood import LikelihoodStats, likelihood_stats
 from common.grpo.rules.batches import GroupBatch, LossBatch
 from common.grpo.sampling.rollouts import Rollouts, sample_groups
 from common.grpo.training.recipe import Recipe
-from common.lm.scoring import logps_and_entropies
+from common.lm.scoring import score_completions
 from common.tasks.lookup_qa import LookupQA
 from common.tasks.problem import Problem
 
@@ -67,9 +67,7 @@ class Batch:
 
 def score(model: Any, rollouts: Rollouts) -> Tensor:
     """(B, C): log-probabilities under the model, with gradient where gradients are on."""
-    ids = torch.cat([rollouts.prompt_ids, rollouts.completion_ids], 1)
-    mask = torch.cat([rollouts.prompt_mask, rollouts.completion_mask], 1)
-    return logps_and_entropies(model, ids, mask, rollouts.completion_ids.shape[1])[0]
+    return score_completions(model, *rollouts.sequences)[0]
 
 
 def sample(

@@ -9,7 +9,7 @@ import torch
 
 from common.grpo.rules import kernel_scores as ks
 from common.grpo.sampling.rollouts import sample_groups
-from common.lm.scoring import logps_and_entropies
+from common.lm.scoring import score_completions
 from papers.token_hidden_reward.policies import Groups, Supervised, small_policy
 
 GROUPS = 8
@@ -47,11 +47,7 @@ def step_costs(supervised: Supervised, seed: int, group_size: int, room: int) ->
 
 
 def _update(groups: Groups) -> None:
-    r = groups.rollouts
-    ids = torch.cat([r.prompt_ids, r.completion_ids], 1)
-    mask = torch.cat([r.prompt_mask, r.completion_mask], 1)
-    kept = r.completion_ids.shape[1]
-    logps_and_entropies(groups.policy.model, ids, mask, kept)[0].sum().backward()
+    score_completions(groups.policy.model, *groups.rollouts.sequences)[0].sum().backward()
     groups.policy.model.zero_grad()
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from common.grpo.rules import kernel_scores as ks
 from common.grpo.rules.batches import GroupBatch
 from common.grpo.sampling.evaluate import completion_texts, end_tokens
-from common.lm.scoring import TokenStates, logps_and_entropies, token_states
+from common.lm.scoring import TokenStates, score_completions, token_states
 from common.tasks.problem import Problem, Task
 
 if TYPE_CHECKING:
@@ -125,30 +125,13 @@ class Groups:
     @functools.cached_property
     def states(self) -> TokenStates:
         """Behind every token."""
-        r = self.rollouts
-        return token_states(
-            self.policy.model,
-            r.prompt_ids,
-            r.prompt_mask,
-            r.completion_ids,
-            r.completion_mask,
-            rows=ROWS,
-        )
+        return token_states(self.policy.model, *self.rollouts.sequences, rows=ROWS)
 
     @functools.cached_property
     def logps_and_entropies(self) -> tuple[Tensor, Tensor]:
         """(B, C) each, in nats."""
-        r = self.rollouts
-        ids = torch.cat([r.prompt_ids, r.completion_ids], 1)
-        mask = torch.cat([r.prompt_mask, r.completion_mask], 1)
-        kept = r.completion_ids.shape[1]
         with torch.no_grad():
-            parts = [
-                logps_and_entropies(self.policy.model, part, part_mask, kept)
-                for part, part_mask in zip(ids.split(ROWS), mask.split(ROWS), strict=True)
-            ]
-        logps, entropies = zip(*parts, strict=True)
-        return torch.cat(logps), torch.cat(entropies)
+            return score_completions(self.policy.model, *self.rollouts.sequences, rows=ROWS)
 
     def batch(self) -> GroupBatch:
         """As token weights take it."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from common.grpo.rules.kernel_scores import is_mixed
 from common.grpo.rules.segments import action_segments, segment_sums
 
 
@@ -88,20 +89,16 @@ def likelihood_stats(
 
 
 def mixed_rows(rewards: Tensor, group_size: int) -> Tensor:
-    """(B,): whether the row's group has both correct and wrong responses.
+    """(B,): whether the row's group has both correct and wrong responses, as `is_mixed` says.
 
     Args:
-        rewards: (B,), groups contiguous; correct above one half, NaN wrong.
+        rewards: (B,), groups contiguous; correct above one half, NaN neither.
         group_size: G.
 
     Raises:
         ValueError: the rows are no whole number of groups.
     """
-    if group_size < 1 or len(rewards) % group_size:
-        raise ValueError(f"group_size: {len(rewards)} rows are no groups of {group_size}")
-    right = (rewards > 0.5).view(-1, group_size)
-    mixed = right.any(1) & ~right.all(1)
-    return mixed.repeat_interleave(group_size)
+    return is_mixed(rewards, group_size).repeat_interleave(group_size)
 
 
 def _share(fell: Tensor, chosen: Tensor) -> float:

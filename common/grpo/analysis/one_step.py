@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from common.lm.scoring import logps_and_entropies
+from common.lm.scoring import score_completions
 
 if TYPE_CHECKING:
     from common.grpo.sampling.rollouts import Rollouts
@@ -71,15 +71,11 @@ Scorer = tuple[Parameters, Callable[[Parameters], Tensor]]
 
 
 def _whole_model(model: Any, rollouts: Rollouts, temperature: float) -> Scorer:
-    ids = torch.cat([rollouts.prompt_ids, rollouts.completion_ids], 1)
-    mask = torch.cat([rollouts.prompt_mask, rollouts.completion_mask], 1)
-    kept = rollouts.completion_ids.shape[1]
-
     def logps(parameters: Parameters) -> Tensor:
         def moved(**inputs: Any) -> Any:
             return functional_call(model, parameters, (), inputs)
 
-        return logps_and_entropies(moved, ids, mask, kept, temperature=temperature)[0]
+        return score_completions(moved, *rollouts.sequences, temperature=temperature)[0]
 
     return _leaves(model), logps
 

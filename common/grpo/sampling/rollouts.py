@@ -58,6 +58,11 @@ class Rollouts:
     logps: Tensor
     finished: Tensor
 
+    @property
+    def sequences(self) -> tuple[Tensor, ...]:
+        """Prompts and completions with their masks, as `score_completions` takes them."""
+        return self.prompt_ids, self.prompt_mask, self.completion_ids, self.completion_mask
+
 
 @torch.no_grad()
 def sample_groups(

@@ -23,7 +23,7 @@ from transformers import TrainerCallback
 
 from common.grpo.training.recipe import Recipe
 from common.grpo.training.settings import Settings, config, iterations
-from common.lm.scoring import logps_and_entropies
+from common.lm.scoring import score_completions
 from common.tasks.problem import Problem, Task
 
 if TYPE_CHECKING:
@@ -84,12 +84,10 @@ class StepRecord:
 
     @functools.cached_property
     def _new_logps(self) -> torch.Tensor:
-        tensors = self.batch.tensors
-        ids = torch.cat([tensors["prompt_ids"], tensors["completion_ids"]], 1)
-        mask = torch.cat([tensors["prompt_mask"], tensors["completion_mask"]], 1)
-        kept = tensors["completion_ids"].shape[1]
         with torch.no_grad():
-            return logps_and_entropies(self.model, ids, mask, kept, temperature=self.temperature)[0]
+            return score_completions(
+                self.model, *self.batch.sequences, temperature=self.temperature
+            )[0]
 
     def new_logps(self) -> torch.Tensor:
         """(B, C) under the policy after the batch's updates; one more forward pass."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from common.grpo.training.recipe import Recipe
+from common.lm.quiet import QUIET
 
 if TYPE_CHECKING:
     from trl import GRPOConfig
@@ -78,9 +79,7 @@ def config(
         "gradient_checkpointing": gpu and large,
         "use_bias_correction_kl": False,
         "shuffle_dataset": False,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "dataloader_pin_memory": False,
+        **QUIET,
         **recipe.trl,
     }
     return GRPOConfig(

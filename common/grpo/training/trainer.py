@@ -15,7 +15,7 @@ from common.grpo.training.recipe import Recipe
 from common.grpo.training.rewards import checked
 from common.lm.scoring import (
     TokenStates,
-    logps_and_entropies,
+    score_completions,
     states_from_hidden,
     token_states,
 )
@@ -36,6 +36,17 @@ class GenerationBatch:
     tensors: dict[str, Any]
     rewards: torch.Tensor
     mask: torch.Tensor
+
+    @property
+    def sequences(self) -> tuple[torch.Tensor, ...]:
+        """Prompts and completions with their masks, as `score_completions` takes them."""
+        return sequences_of(self.tensors)
+
+
+def sequences_of(tensors: dict[str, Any]) -> tuple[torch.Tensor, ...]:
+    """Prompts and completions with their masks, of what TRL hands to the loss."""
+    names = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
+    return tuple(tensors[name] for name in names)
 
 
 class RecipeTrainer(GRPOTrainer):
@@ -140,16 +151,12 @@ class RecipeTrainer(GRPOTrainer):
     def _entropies(self, output: dict[str, Any]) -> torch.Tensor:
         if self._recorded.entropies is not None:
             return self._recorded.entropies
-        ids = torch.cat([output["prompt_ids"], output["completion_ids"]], 1)
-        mask = torch.cat([output["prompt_mask"], output["completion_mask"]], 1)
-        kept, rows = output["completion_ids"].shape[1], self.args.per_device_train_batch_size
         model = self.accelerator.unwrap_model(self.model)
+        rows = self.args.per_device_train_batch_size
         with torch.no_grad():
-            parts = [
-                logps_and_entropies(model, i, m, kept, temperature=self.temperature)[1]
-                for i, m in zip(ids.split(rows), mask.split(rows), strict=True)
-            ]
-        return torch.cat(parts)
+            return score_completions(
+                model, *sequences_of(output), temperature=self.temperature, rows=rows
+            )[1]
 
     def _states(self, output: dict[str, Any]) -> TokenStates:
         model = self.accelerator.unwrap_model(self.model)

@@ -68,7 +68,7 @@ def test_mixed_groups() -> None:
     rewards = torch.tensor([1.0, 0.0, 1.0, 1.0, 0.0, math.nan])
     assert mixed_rows(rewards, 2).tolist() == [True, True, False, False, False, False]
     assert not mixed_rows(rewards, 1).any()
-    with pytest.raises(ValueError, match="group_size: 6 rows are no groups of 4"):
+    with pytest.raises(ValueError, match="group_size: 6 rows are no whole groups of 4"):
         mixed_rows(rewards, 4)
 
 

@@ -68,10 +68,11 @@ def _ran(statement: Statement, lines: Lines) -> bool:
 def _changed_literals(changes: list[Change]) -> list[Doubt]:
     """Literals that are others now: the same ones in the same order are not.
 
-    What one function lost and another one gained, within the same expression, has moved.
+    What one function lost and another one gained, within the same expression, has moved; what
+    several lost and one gained was there several times.
     """
-    lost: Counter[tuple[str, str]] = Counter()
-    gained: Counter[tuple[str, str]] = Counter()
+    lost: set[tuple[str, str]] = set()
+    gained: set[tuple[str, str]] = set()
     suspects = []
     for change in changes:
         old = [literal for one in change.old for literal in one.literals]
@@ -80,7 +81,7 @@ def _changed_literals(changes: list[Change]) -> list[Doubt]:
             lost.update(old)
             gained.update(new)
             suspects.append((change, {*old, *new}))
-    others = set((lost - gained) + (gained - lost))
+    others = lost ^ gained
     return [
         Doubt(change.name, f"a literal changed ({', '.join(_unlike(change))})")
         for change, own in suspects
