@@ -36,9 +36,11 @@ def doubts(changes: Iterable[Change], old_lines: Lines, new_lines: Lines) -> lis
             (change.old, old_lines, "old"),
             (change.new, new_lines, "new"),
         ):
-            unseen = [one for one in statements if one.leaves_trace and not _ran(one, lines)]
+            unseen = sorted(
+                {one.lines[0] for one in statements if one.leaves_trace and not _ran(one, lines)}
+            )
             if unseen:
-                where = ", ".join(f"{one.lines[0]}" for one in unseen[:5])
+                where = ", ".join(map(str, unseen[:5]))
                 more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
                 told = f"{which} line {where}{more} never ran in smoke"
                 found.append(Doubt(change.name, told))
