@@ -6,6 +6,7 @@ What only moved, or was renamed together with its users, did not change.
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -59,7 +60,14 @@ def changes(old: Code, new: Code, words: Iterable[str] = ()) -> list[Change]:
     lives_in_new -= _unmentioned_values(names.only_new, new)
     found += [_added(one) for one in names.only_new if one.name in lives_in_new]
     found += [_removed(one, names) for one in names.only_old if one.name in lives_in_old]
-    return [one for one in found if one.drawing or one.old or one.new or one.fixed_when_imported]
+    told = [one for one in found if one.drawing or one.old or one.new or one.fixed_when_imported]
+    return [one for one in told if not _imports_python(one)]
+
+
+def _imports_python(change: Change) -> bool:
+    """Importing a module of Python's own changes nothing."""
+    _, found, library = change.name.partition(".import ")
+    return bool(found) and library.partition(".")[0] in sys.stdlib_module_names
 
 
 def is_drawing(module: str) -> bool:
