@@ -31,9 +31,13 @@ SHARED = "CLAIMBOOK_TEST_WARM"
 """Names the socket of the fork server that all workers share."""
 
 
+DROPPED = ("PYTEST_", "COLUMNS", "LINES", SHARED)
+"""What pytest and its workers set for themselves."""
+
+
 def plain_environment() -> dict[str, str]:
     """The environment of commands in trees, the same for all workers."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", SHARED))}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(DROPPED)}
     # Tests run side by side: a thread that waits for another one must not hold its core.
     return kept | {
         "CLAIMBOOK_PYTHON": sys.executable,

@@ -178,7 +178,7 @@ def vouch(
     statement ran, a receipt says so. Exit status 1 when a result has to run again.
     """
     from common.workflow.base.project import chosen_papers
-    from common.workflow.freshness.vouching.vouch import check_receipts
+    from common.workflow.freshness.vouching.check import check_receipts
     from common.workflow.freshness.vouching.vouch import vouch as vouch_for
 
     papers, reasons = chosen_papers(paper), [one.partition("=") for one in because or []]

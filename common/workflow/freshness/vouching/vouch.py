@@ -5,87 +5,35 @@ See docs/vouching.md for what a receipt proves and what it does not.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from common.workflow.base.errors import ClaimbookError, did_you_mean
 from common.workflow.base.files import hash_file, to_json
 from common.workflow.base.parameters import current_profile, notebook_parameters
-from common.workflow.base.project import ROOT, Paper, relative, result_folders
-from common.workflow.base.yaml_source import load_yaml, plain
-from common.workflow.freshness.closure import closure_hashes, reached_modules, write_closure
-from common.workflow.freshness.receipts import (
-    Receipt,
-    joining,
-    known_codes,
-    receipts,
-    write_receipt,
+from common.workflow.base.project import ROOT, Paper, relative
+from common.workflow.freshness.closure import reached_modules, write_closure
+from common.workflow.freshness.receipts import Receipt, write_receipt
+from common.workflow.freshness.status import paper_status
+from common.workflow.freshness.vouching.cases import (
+    PROFILE,
+    Case,
+    find_cases,
+    find_commits,
+    head,
+    say,
+    stage_of,
 )
-from common.workflow.freshness.records import current_inputs, read_inputs
-from common.workflow.freshness.status import damaged, paper_status
-from common.workflow.freshness.vouching.changes import Change, changes
+from common.workflow.freshness.vouching.changes import changes
 from common.workflow.freshness.vouching.definitions import Code, read_code
 from common.workflow.freshness.vouching.evidence import Doubt, doubts, lasting_doubts
-from common.workflow.freshness.vouching.runs import Job, Runs
-from common.workflow.freshness.vouching.trees import (
-    Trees,
-    cells,
-    code_commits,
-    git,
-    sources,
-    uncommitted_code,
-)
-
-PROFILE = "cpu"
-
-
-@dataclass
-class Case:
-    """One result whose code is not today's.
-
-    Attributes:
-        paper: whose.
-        folder: of the result.
-        notebook: that made it.
-        arm: of the notebook.
-        made: the hash of the code that made it.
-        today: of today's code.
-        old: the newest commit that gives a hash that is known for the result; "" if none does.
-        known: that hash.
-        changes: between that commit and today.
-        doubts: why it cannot be vouched for.
-        other_figures: that came out different in miniature.
-    """
-
-    paper: Paper
-    folder: Path
-    notebook: Path
-    arm: dict[str, str]
-    made: str
-    today: str
-    old: str = ""
-    known: str = ""
-    changes: list[Change] = field(default_factory=list)
-    doubts: list[Doubt] = field(default_factory=list)
-    other_figures: list[str] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        return f"{self.paper.slug}/{self.folder.name}"
-
-    @cached_property
-    def jobs(self) -> tuple[Job, Job]:
-        """The notebook in miniature with the old and with today's code."""
-        arm = tuple(self.arm.items())
-        old = Job(self.old, self.known, self.paper, self.notebook, arm)
-        return old, Job(head(), self.today, self.paper, self.notebook, arm)
+from common.workflow.freshness.vouching.runs import Runs
+from common.workflow.freshness.vouching.trees import Trees, cells, sources, uncommitted_code
 
 
 def vouch(
@@ -110,8 +58,8 @@ def vouch(
         _check_tree()
     with tempfile.TemporaryDirectory(prefix="claimbook-", ignore_cleanup_errors=True) as name:
         trees = Trees(Path(name))
-        cases, unfinished = _cases(papers)
-        _find_commits(cases, trees)
+        cases, unfinished = find_cases(papers)
+        find_commits(cases, trees)
         for case in cases:
             _compare_code(case, trees, because)
         _check_reasons(because, cases)
@@ -131,14 +79,6 @@ def vouch(
     return all(line.fresh for paper in papers for line in paper_status(paper, PROFILE))
 
 
-def head() -> str:
-    """The last commit."""
-    return git("rev-parse", "HEAD")
-
-
-# ---------------------------------------------------------------------------------- what there is
-
-
 def _check_tree() -> None:
     if files := uncommitted_code():
         raise ClaimbookError(
@@ -150,64 +90,6 @@ def _check_tree() -> None:
             f"set `profile: {PROFILE}` in params.yaml: its results are vouched for, and dvc.lock "
             "has to be theirs. Nothing was changed."
         )
-
-
-def _cases(papers: Sequence[Paper]) -> tuple[list[Case], list[Case]]:
-    """Results that lack nothing but today's code; and those of which only DVC does not know yet."""
-    stale, unfinished = [], []
-    for paper in papers:
-        for folder in result_folders(paper, PROFILE):
-            case = _case(paper, folder)
-            if case is None:
-                continue
-            if joining(folder, case.made, case.today) is None:
-                stale.append(case)
-            elif case.made != case.today and not _known_to_dvc(case):
-                unfinished.append(case)
-    return stale, unfinished
-
-
-def _case(paper: Paper, folder: Path) -> Case | None:
-    """The result in `folder` if it is whole, and its parameters and data are today's."""
-    if problems := damaged(folder):
-        _say(f"{paper.slug}/{folder.name}: damaged ({problems[0]}); not looked at")
-        return None
-    made = read_inputs(folder)
-    notebook = paper.folder / made["notebook"]
-    if not notebook.is_file():
-        return None
-    try:
-        parameters = notebook_parameters(notebook, PROFILE, made["arm"])
-        now = current_inputs(notebook, PROFILE, made["arm"], parameters)
-    except ClaimbookError as error:
-        _say(f"{paper.slug}/{folder.name}: {error}")
-        return None
-    receipts(folder)  # inconsistent ones are an error
-    if other := [name for name in ("parameters_hash", "data", "arm") if now[name] != made[name]]:
-        _say(f"{paper.slug}/{folder.name}: other {', '.join(other)}: it has to run again")
-        return None
-    return Case(paper, folder, notebook, made["arm"], made["code"], now["code"])
-
-
-def _find_commits(cases: list[Case], trees: Trees) -> None:
-    """The newest commit that gives each case a hash that is known for its result."""
-    known = {case.name: known_codes(case.folder, case.made) for case in cases}
-    left = list(cases)
-    commits = code_commits() if cases else []
-    for number, commit in enumerate(commits):
-        if not left:
-            return
-        if number >= 3:
-            _say(f"looking for the code of {len(left)} results: commit {number} of {len(commits)}")
-        found = trees.inspected(commit)
-        for case in left:
-            code = found.get(case.paper.slug, {}).get(case.notebook.stem, {}).get("code")
-            if code in known[case.name]:
-                case.old, case.known = commit, code
-        left = [case for case in left if not case.old]
-    for case in left:
-        told = "no commit gives the hash of its code: it was made from code never committed"
-        case.doubts.append(Doubt(case.name, told, arguable=False))
 
 
 # --------------------------------------------------------------------------------------- compared
@@ -231,8 +113,6 @@ def _code(tree: Path, modules: list[str], case: Case) -> Code:
 
 def _words(case: Case) -> set[str]:
     """Names by which the runner or the parameters of either profile may call something."""
-    import re
-
     given = [notebook_parameters(case.notebook, one, case.arm) for one in (PROFILE, "smoke")]
     return {"kernel_environment", "preamble", *re.findall(r"\w+", to_json(given))}
 
@@ -299,7 +179,7 @@ def _tell_dvc(cases: list[Case]) -> None:
         write_closure(paper)
         file = relative(paper.pipeline_file)
         own = [case for case in cases if case.paper == paper]
-        stages = [stage for case in own if (stage := _stage(case))]
+        stages = [stage for case in own if (stage := stage_of(case))]
         _dvc("commit", "--force", *(f"{file}:{stage}" for stage in (*stages, "closure")))
         lines = paper_status(paper, PROFILE)
         if all(line.fresh for line in lines if line.stage != "judge"):
@@ -314,26 +194,6 @@ def _dvc(*arguments: str) -> None:
             f"`dvc {' '.join(arguments)}` failed; the receipts stand, so call this again:\n"
             f"{done.stdout}{done.stderr}"
         )
-
-
-def _stage(case: Case) -> str | None:
-    """The name under which dvc.lock has the stage that wrote a result."""
-    folder = relative(case.folder)
-    for name, stage in _lock(case.paper).items():
-        if folder in [out["path"] for out in stage.get("outs", [])]:
-            return str(name)
-    return None
-
-
-def _known_to_dvc(case: Case) -> bool:
-    stage = _lock(case.paper).get(_stage(case) or "", {})
-    closure = stage.get("params", {}).get(relative(case.paper.folder / "closure.json"), {})
-    return bool(closure.get(case.notebook.stem) == case.today)
-
-
-def _lock(paper: Paper) -> dict[str, Any]:
-    file = paper.folder / "dvc.lock"
-    return dict(plain(load_yaml(file).data)["stages"]) if file.is_file() else {}
 
 
 # ------------------------------------------------------------------------------------------- told
@@ -351,10 +211,10 @@ def _announce(cases: list[Case], open_cases: list[Case], runs: Runs) -> None:
         if own:
             more = f" and {unknown} runs never timed" if unknown else ""
             told += f"; {len(own)} runs in miniature, about {cost:.0f} s of one core{more}"
-        _say(told)
+        say(told)
     for case in cases:
         for doubt in case.doubts:
-            _say(f"  {case.name}: {doubt.name} {doubt.reason}")
+            say(f"  {case.name}: {doubt.name} {doubt.reason}")
 
 
 def _report(cases: list[Case], unfinished: list[Case]) -> None:
@@ -373,72 +233,3 @@ def _report(cases: list[Case], unfinished: list[Case]) -> None:
         print("Nothing to vouch for: no result lacks only today's code.")
     elif any(not case.doubts for case in cases):
         print("Now `./claimbook scoreboard`, and commit receipts, dvc.lock and pages together.")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-# ----------------------------------------------------------------------------------------- checked
-
-
-def check_receipts(papers: Sequence[Paper], workers: int = 2) -> bool:
-    """Repeat what the receipts of `papers` say, from their commits; False when one is wrong.
-
-    Raises:
-        ClaimbookError: a receipt is inconsistent.
-    """
-    with tempfile.TemporaryDirectory(prefix="claimbook-", ignore_cleanup_errors=True) as name:
-        trees = Trees(Path(name))
-        found = list(_receipts(papers))
-        wrong = {id(one): _wrong_hashes(case, one, trees) for case, one in found}
-        runs = Runs(trees, anew=True)
-        sound = [(case, one) for case, one in found if not wrong[id(one)]]
-        jobs = {id(one): _jobs(case, one) for case, one in sound}
-        runs.run(dict.fromkeys(job for pair in jobs.values() for job in pair), workers)
-        for _, one in sound:
-            old, new = (runs.of(job) for job in jobs[id(one)])
-            failed = old.failure or new.failure
-            if failed:
-                wrong[id(one)] = f"a run failed: {failed.strip().splitlines()[-1]}"
-            elif old.tables() != new.tables():
-                wrong[id(one)] = "old and new code measure different things in smoke"
-        for case, one in found:
-            told = wrong[id(one)] or "holds"
-            print(f"{case.name} {one.old[:7]} = {one.new[:7]}: {told}")
-    if not found:
-        print("There are no receipts.")
-    return not any(wrong.values())
-
-
-def _receipts(papers: Sequence[Paper]) -> Iterator[tuple[Case, Receipt]]:
-    for paper in papers:
-        for folder in result_folders(paper, PROFILE):
-            made = read_inputs(folder)
-            notebook = paper.folder / made["notebook"]
-            today = closure_hashes(paper)[notebook.stem]
-            case = Case(paper, folder, notebook, made["arm"], made["code"], today)
-            for one in receipts(folder):
-                yield case, one
-
-
-def _jobs(case: Case, receipt: Receipt) -> tuple[Job, Job]:
-    arm, codes = tuple(case.arm.items()), (receipt.old, receipt.new)
-    old, new = (
-        Job(commit, code, case.paper, case.notebook, arm)
-        for commit, code in zip(receipt.commits, codes, strict=True)
-    )
-    return old, new
-
-
-def _wrong_hashes(case: Case, receipt: Receipt, trees: Trees) -> str:
-    """What the receipt's commits say against it."""
-    for commit, code in zip(receipt.commits, (receipt.old, receipt.new), strict=True):
-        try:
-            full = git("rev-parse", "--verify", f"{commit}^{{commit}}")
-        except ClaimbookError:
-            return f"there is no commit {commit[:7]} here"
-        given = trees.inspected(full).get(case.paper.slug, {}).get(case.notebook.stem, {})
-        if given.get("code") != code:
-            return f"the code of commit {commit[:7]} has another hash than the receipt says"
-    return ""
