@@ -229,7 +229,7 @@ def test_a_cell_that_leaves_early_is_no_success(toy: Tree, leave: str) -> None:
         NOTEBOOK, "run", f"save_table(pd.DataFrame({{'i': [1]}}), 'errors', ['i'])\n{leave}"
     )
     printed = toy.fails(*RUN)
-    assert "cell 7 ended the notebook" in printed or "the kernel died in cell 7" in printed
+    assert "cell 7 ended the notebook" in printed or "the kernel died in cell" in printed
     assert toy.contents(RESULTS) == before
 
 
