@@ -243,5 +243,8 @@ def processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    told = {line.partition(":")[0].strip(): line.partition(":")[2].strip() for line in lines}
+    # Clouds call very different processors alike; libraries choose by what they can do.
+    flags = told.get("flags", "").split()
+    widest = next((one for one in ("avx512f", "avx2", "avx") if one in flags), "")
+    return f"{told.get('model name') or platform.processor()} {widest}".strip()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from common.workflow.freshness.vouching.names import Resolver, token
@@ -91,6 +91,9 @@ def _joined(a: Definition, b: Definition) -> Definition:
     return Definition(a.name, a.module, "value", "\n".join(pieces), imports_mention=words)
 
 
+NEVER = token("typing.TYPE_CHECKING")
+"""The condition of what is there for type checkers alone."""
+
 CELLS = "cells"
 """The name under which a notebook's cells are one function."""
 
@@ -103,9 +106,10 @@ def read_code(modules: dict[str, str], packages: set[str], cells: dict[str, str]
         packages: which of them are packages.
         cells: sources of a notebook's code cells, in order, by the name that traces give them.
     """
-    code = Code(modules=set(modules))
+    code, aliases = Code(modules=set(modules)), dict[str, str]()
     for name, source in modules.items():
         code.add(module_definitions(name, source, name in packages))
+        aliases |= module_aliases(name, source, name in packages)
     statements: list[Statement] = []
     for tree, name in _parsed_cells(cells):
         statements += flat(tree.body, (), name)
@@ -113,7 +117,37 @@ def read_code(modules: dict[str, str], packages: set[str], cells: dict[str, str]
     code.definitions[CELLS] = Definition(
         CELLS, "", "function", "", statements=tuple(statements), imports_mention=words
     )
+    _see_through(code, aliases)
     return code
+
+
+def _see_through(code: Code, aliases: dict[str, str]) -> None:
+    """Let what is imported through a module mean what that module imports."""
+
+    def meant(found: re.Match[str]) -> str:
+        parts, rest = found[1].split("."), ""
+        while ".".join(parts) not in aliases and len(parts) > 1:
+            rest = f".{parts.pop()}{rest}"
+        seen, name = set[str](), ".".join(parts)
+        while name in aliases and name not in seen:
+            seen.add(name)
+            name = aliases[name]
+        return token(f"{name}{rest}") if seen else found[0]
+
+    def seen_through(text: str) -> str:
+        return re.sub("«([^»]+)»", meant, text)
+
+    for name, one in code.definitions.items():
+        statements = tuple(one.rewritten(seen_through) for one in one.statements)
+        defaults = {key: seen_through(text) for key, text in one.defaults.items()}
+        code.definitions[name] = replace(
+            one,
+            text=seen_through(one.text),
+            decorators=[seen_through(text) for text in one.decorators],
+            defaults=defaults,
+            attributes=tuple(map(seen_through, one.attributes)),
+            statements=statements,
+        )
 
 
 def _parsed_cells(cells: dict[str, str]) -> Iterator[tuple[ast.Module, str]]:
@@ -142,6 +176,18 @@ def module_definitions(module: str, source: str, package: bool = False) -> tuple
     return tuple(_definitions(module, source, package))
 
 
+@cache
+def module_aliases(module: str, source: str, package: bool = False) -> dict[str, str]:
+    """What a module imports from this project, by the dotted name under which it then has it."""
+    known = Resolver(module, ast.parse(source), package).scopes[0].known
+    dotted = {f"{module}.{name}": meant for name, meant in known.items() if name != "*"}
+    return {name: meant for name, meant in dotted.items() if name != meant and _is_own(meant)}
+
+
+def _is_own(name: str) -> bool:
+    return f"{name}.".startswith(OWN)
+
+
 def _definitions(module: str, source: str, package: bool) -> Iterator[Definition]:
     tree = _without_docstrings(ast.parse(source))
     resolver = Resolver(module, tree, package)
@@ -154,10 +200,13 @@ def _definitions(module: str, source: str, package: bool) -> Iterator[Definition
                 yield _function(node, module, module, compiled)
             case ast.ClassDef():
                 yield from _class(node, module, compiled)
+            case ast.ImportFrom(names=[ast.alias(name="*")]):  # hides what its names mean
+                text, effects = f"import {token(node.dotted[0])}", effects + 1  # type: ignore[attr-defined]
+                yield Definition(f"{module}.statement {effects}", module, "effect", text)
             case ast.Import() | ast.ImportFrom():
                 yield from _imports(node, module)
-            case ast.If(test=ast.Name(id=test)) if test == token("typing.TYPE_CHECKING"):
-                pass  # never runs
+            case ast.If(test=ast.Name(id=test), orelse=[]) if test == NEVER:
+                pass
             case _:
                 names = _bound(node)
                 if names == ["__all__"]:
@@ -228,7 +277,7 @@ def _imports(node: ast.Import | ast.ImportFrom, module: str) -> Iterator[Definit
     """One definition per library that is imported; what is ours shows in the names."""
     names = node.dotted if isinstance(node, ast.Import) else [node.module or ""]  # type: ignore[attr-defined]
     for name in names:
-        if name and name != "__future__" and not f"{name}.".startswith(OWN):
+        if name and name != "__future__" and not _is_own(name):
             lines = (node.lineno, node.end_lineno or node.lineno)
             ran = Statement(f"import {token(name)}", (), module, lines)
             dotted = f"{module}.import {name}"

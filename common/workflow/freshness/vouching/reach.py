@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 
-from common.workflow.freshness.vouching.definitions import CELLS, Code, Definition
+from common.workflow.freshness.vouching.definitions import CELLS, OWN, Code, Definition
 
 
 def live(code: Code, words: set[str]) -> set[str]:
@@ -40,8 +40,9 @@ def asked_for_by_nobody(added: list[Definition], code: Code) -> set[str]:
     waiting = {}
     for one in added:
         tokens = [found for text in one.decorators for found in re.findall("«([^»]+)»", text)]
-        # `f.register` gives an existing function another case.
+        # `f.register` gives an existing function another case; a library's may do anything.
         extends = any(found.rpartition(".")[0] in functions for found in tokens)
+        extends |= not all(f"{found}.".startswith(OWN) for found in tokens)
         if one.decorators and not extends and "." not in one.tail:
             waiting[one.name] = one
     others = [one for name, one in code.definitions.items() if name not in waiting]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from dataclasses import replace
 
 from common.workflow.freshness.vouching.definitions import OWN, Code, Definition
 from common.workflow.freshness.vouching.statements import Statement
@@ -54,12 +53,7 @@ class Renaming:
 
     def renamed(self, statement: Statement) -> Statement:
         """An old statement as it would read now."""
-        return replace(
-            statement,
-            text=self.text(statement.text),
-            place=tuple(map(self.text, statement.place)),
-            literals=tuple((value, self.text(around)) for value, around in statement.literals),
-        )
+        return statement.rewritten(self.text)
 
     def same(self, old: Definition, new: Definition) -> bool:
         """Whether both say the same of the same things."""

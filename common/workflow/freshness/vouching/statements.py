@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from common.workflow.freshness.vouching.names import token
@@ -35,6 +35,15 @@ class Statement:
     choices: tuple[str, ...] = ()
     literals: tuple[tuple[str, str], ...] = ()
     leaves_trace: bool = True
+
+    def rewritten(self, change: Callable[[str], str]) -> Statement:
+        """The statement with all its texts changed."""
+        return replace(
+            self,
+            text=change(self.text),
+            place=tuple(map(change, self.place)),
+            literals=tuple((value, change(around)) for value, around in self.literals),
+        )
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -110,7 +119,8 @@ def _head(node: ast.stmt) -> tuple[str, int, list[ast.AST], str]:
             text = f"class {node.name}({', '.join(map(ast.unparse, heads))})"
             return text, max(node.lineno, node.body[0].lineno - 1), [*heads], ""
         case ast.Import() | ast.ImportFrom():
-            return "import " + ", ".join(map(token, node.dotted)), end, [], ""  # type: ignore[union-attr]
+            every = "import *" if any(alias.name == "*" for alias in node.names) else ""
+            return "import " + ", ".join(map(token, node.dotted)), end, [], every  # type: ignore[union-attr]
         case _:
             return ast.unparse(node), end, [node], ""
 

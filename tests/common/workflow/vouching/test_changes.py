@@ -357,3 +357,35 @@ def test_a_value_that_takes_the_place_of_another_is_no_added_one() -> None:
     assert "common.a.STRETCH: a literal changed (4)" in told
     moved = A.replace("FACTOR = 3\n", "").replace("x * FACTOR", "x * 3")
     assert any("literal" in one for one in reasons(between({"common.a": A}, {"common.a": moved})))
+
+
+def test_what_is_imported_through_a_module_is_what_that_module_imports() -> None:
+    """A counter-example to names alone: the user's text is the same, and means another function."""
+    old = {
+        "common.a": "from common.m import f\n\ndef total(x):\n    return f(x)\n",
+        "common.m": "def f(x):\n    return x\n",
+        "common.n": "def f(x):\n    return -x\n\ndef g(x):\n    return x\n",
+    }
+    other = old | {"common.m": "from common.n import f\n"}
+    assert "common.a.total" in {one.name for one in between(old, other)}
+    moved = old | {"common.m": "from common.k import f\n", "common.k": old["common.m"]}
+    assert between(old, moved) == []
+
+
+def test_a_library_s_decorator_registers_for_who_knows_whom() -> None:
+    more = A + "\n\n@np.vectorize\ndef other(x):\n    return x\n"
+    assert [one.name for one in between({"common.a": A}, {"common.a": more})] == ["common.a.other"]
+
+
+def test_star_imports_and_what_type_checkers_do_not_see_may_not_change() -> None:
+    star = "from common.b import *\n" + A
+    modules = {"common.a": star, "common.b": "X = 1\n", "common.c": "X = 1\n"}
+    other = modules | {"common.a": star.replace("common.b", "common.c")}
+    assert any("statement of its module" in one for one in reasons(between(modules, other)))
+    guard = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import x\nelse:\n"
+    told = reasons(edited("B = 1", "B = 2", f"{guard}    B = 1\n{A}"))
+    assert any("statement of its module" in one for one in told)
+    cell = CELL.replace("import total", "import *")
+    there = cell.replace("common.a", "common.b")
+    found = changes(code(modules, cell), code(modules, there))
+    assert any("import *" in one for one in reasons(found))
