@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def spread(
+def parallel_map(
     measure: Callable[..., pd.DataFrame], pieces: Mapping[str, tuple[Any, ...]], workers: int = 2
 ) -> dict[str, pd.DataFrame]:
     """`measure(*arguments)` for every named piece, several at a time, each resumable.

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.lm.supervised import Example
 from common.tasks.problem import Problem
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,48 @@ def encode(demonstrations: Iterable[Demonstration], tokenizer: Any) -> list[Exam
         ValueError: the tokenizer does not know a word.
     """
     return [_encode(demonstration, tokenizer) for demonstration in demonstrations]
+
+
+def supervised_start(
+    task: Any,
+    demonstrations: Iterable[Demonstration],
+    *,
+    layers: int = 2,
+    width: int = 64,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+) -> tuple[Any, Any, pd.DataFrame]:
+    """A small decoder that has imitated demonstrations: where reinforcement learning begins.
+
+    Args:
+        task: gives the vocabulary.
+        demonstrations: what is imitated.
+        layers: of the decoder.
+        width: of its hidden states.
+        steps: of fine-tuning.
+        batch_size: demonstrations per step.
+        learning_rate: the highest one.
+        seed: of the initial weights and of the order.
+
+    Returns:
+        The model, its tokenizer, and the loss of every step as `fine_tune` gives it.
+    """
+    from common.lm.small import small_decoder, word_tokenizer
+    from common.lm.supervised import fine_tune
+
+    tokenizer = word_tokenizer(task.vocabulary())
+    model = small_decoder(tokenizer, layers=layers, width=width, seed=seed)
+    losses = fine_tune(
+        model,
+        encode(demonstrations, tokenizer),
+        steps=steps,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+    )
+    return model, tokenizer, losses
 
 
 def _encode(demonstration: Demonstration, tokenizer: Any) -> Example:

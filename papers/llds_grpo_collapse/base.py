@@ -64,14 +64,14 @@ class Base:
 
 def taught(base: Base) -> tuple[dict[str, torch.Tensor], pd.DataFrame]:
     """The weights after supervised fine-tuning, and the loss of every step."""
-    from common.lm.supervised import fine_tune
-    from common.tasks.demonstrations import encode
+    from common.tasks.demonstrations import supervised_start
 
     demonstrations = base.task.demonstrations(base.seed, base.demonstrations, base.corruption)
-    model = base.untrained()
-    losses = fine_tune(
-        model,
-        encode(demonstrations, base.tokenizer()),
+    model, _, losses = supervised_start(
+        base.task,
+        demonstrations,
+        layers=base.layers,
+        width=base.width,
         steps=base.steps,
         batch_size=48,
         learning_rate=base.learning_rate,

@@ -149,7 +149,7 @@ def _lazy(run: pd.DataFrame, peak: int) -> bool:
     return bool(((change.reward > 0) & (change.logp_correct < 0)).any())
 
 
-def moments(curves: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+def peak_and_end(curves: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """Entropy, length and searches of every run at its best reward and at its end.
 
     The end is the collapse, or the last step of a run without one; each is a mean over the five

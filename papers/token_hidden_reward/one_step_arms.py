@@ -27,7 +27,7 @@ def arm_weights(groups: Groups, p_grid: Sequence[float]) -> dict[str, Tensor]:
     if len({f"{p:g}" for p in p_grid}) < len(p_grid):
         raise ValueError(f"p_grid: two of {list(p_grid)} would be one arm")
     batch, rewards = groups.batch(), groups.rewards
-    correct, wrong = ks.sides(rewards)
+    correct, wrong = ks.correct_and_wrong(rewards)
 
     def rule(name: str, **options: Any) -> Tensor:
         return TOKEN_WEIGHTS[name].bind(options)(batch, rewards)
@@ -146,7 +146,7 @@ def shares(found: pd.DataFrame, p: float) -> pd.DataFrame:
     return table.reset_index().melt("seed", var_name="comparison", value_name="share")
 
 
-def warned(found: pd.DataFrame, tops: Sequence[int]) -> pd.DataFrame:
+def top_overlap(found: pd.DataFrame, tops: Sequence[int]) -> pd.DataFrame:
     """How many of the prompts with the least Δ are among those with the highest GWHES.
 
     Columns seed, top, step ("all" parameters or "head"), source ("gwhes", or "random": what random

@@ -59,18 +59,16 @@ class Policy:
 
 def small_policy(supervised: Supervised, seed: int) -> Policy:
     """A decoder trained on demonstrations; the seed draws its weights and what it is shown."""
-    from common.lm.small import small_decoder, word_tokenizer
-    from common.lm.supervised import fine_tune
-    from common.tasks.demonstrations import encode
+    from common.tasks.demonstrations import supervised_start
     from common.tasks.derivations import Derivations
 
     task = Derivations(steps=(supervised.difficulty,), modulus=supervised.modulus)
-    tokenizer = word_tokenizer(task.vocabulary())
-    model = small_decoder(tokenizer, layers=supervised.layers, width=supervised.width, seed=seed)
     shown = task.demonstrations(seed, supervised.examples, supervised.corruption)
-    fine_tune(
-        model,
-        encode(shown, tokenizer),
+    model, tokenizer, _ = supervised_start(
+        task,
+        shown,
+        layers=supervised.layers,
+        width=supervised.width,
         steps=supervised.steps,
         batch_size=128,
         learning_rate=supervised.learning_rate,

@@ -173,7 +173,7 @@ def test_likelihood_that_rises_with_the_reward_is_not_lazy() -> None:
 def test_moments_parts_and_late_likelihoods_end_at_the_collapse() -> None:
     curves = curve(RISE_AND_FALL)
     summed = runs.summary(curves)
-    moments = runs.moments(curves, summed).set_index("moment")
+    moments = runs.peak_and_end(curves, summed).set_index("moment")
     assert moments.entropy["end"] > moments.entropy["peak"] or moments.entropy["peak"] <= 1.51
     assert moments.entropy["end"] == pytest.approx(curves.entropy[26:31].mean())
     parts = runs.parts(curves, summed)

@@ -124,7 +124,7 @@ def test_warnings_are_counted_against_chance():
             "head": np.arange(10.0),
         }
     )
-    warned = one_step_arms.warned(found, [3]).set_index(["step", "source"]).overlap
+    warned = one_step_arms.top_overlap(found, [3]).set_index(["step", "source"]).overlap
     assert warned["all", "gwhes"] == 1 and warned["head", "gwhes"] == 0
     assert warned["all", "random"] == pytest.approx(0.3)
 

@@ -140,7 +140,7 @@ def _written_out(
     return positive, negative
 
 
-def table_of(function: Callable[[int, int], tuple[float, float]], n: int) -> AdvantageTable:
+def rule_table(function: Callable[[int, int], tuple[float, float]], n: int) -> AdvantageTable:
     """An advantage rule given as (N⁺, N) -> (A⁺, A⁻); it is only asked where both are in use.
 
     Raises:

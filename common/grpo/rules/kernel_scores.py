@@ -110,7 +110,7 @@ def thr(
         (B, C), zero outside `mask`, in groups without a correct response, and in rows without a
         reward.
     """
-    correct, wrong = sides(rewards)
+    correct, wrong = correct_and_wrong(rewards)
     anchors = (correct.unsqueeze(1) * mask).to(_precision(states)) / lengths(mask)
     scores = kernel_scores(states, anchors, mask, group_size)
     if not own_response:
@@ -133,7 +133,7 @@ def nthr(states: TokenStates, rewards: Tensor, mask: Tensor, group_size: int) ->
     Returns:
         (B, C), zero outside the wrong responses.
     """
-    correct, wrong = sides(rewards)
+    correct, wrong = correct_and_wrong(rewards)
     scores = kernel_scores(states, correct.unsqueeze(1) * mask, mask, group_size)
     return scores * wrong.unsqueeze(1)
 
@@ -156,7 +156,7 @@ def gwhes(states: TokenStates, rewards: Tensor, mask: Tensor, group_size: int) -
     Returns:
         (B,), zero for rows that are not correct and in groups without both sides.
     """
-    correct, wrong = sides(rewards)
+    correct, wrong = correct_and_wrong(rewards)
     mixed = is_mixed(rewards, group_size).repeat_interleave(group_size)
     pos, neg = (
         side.view(-1, group_size).sum(1).repeat_interleave(group_size).clamp(min=1)
@@ -228,7 +228,7 @@ def thr_threshold(
         sizes = scores.abs().masked_fill(~tokens, torch.nan).view(-1, group_size * mask.shape[1])
         return sizes.nanquantile(beta, dim=1, interpolation="lower").nan_to_num(0.0)
     means = (scores * tokens).sum(1) / lengths(tokens).squeeze(1)
-    counted = (sides(rewards)[0] & tokens.any(1)).view(-1, group_size)
+    counted = (correct_and_wrong(rewards)[0] & tokens.any(1)).view(-1, group_size)
     means = means.view(-1, group_size)
     if rule == "mean_pos":
         found = (means * counted).sum(1) / counted.sum(1).clamp(min=1)
@@ -237,7 +237,7 @@ def thr_threshold(
     return beta * found.masked_fill(~counted.any(1), 0)
 
 
-def sides(rewards: Tensor) -> tuple[Tensor, Tensor]:
+def correct_and_wrong(rewards: Tensor) -> tuple[Tensor, Tensor]:
     """Which rows are correct (reward above 0.5) and which wrong; NaN is neither. Two (B,)."""
     return rewards > 0.5, rewards <= 0.5
 
@@ -245,14 +245,14 @@ def sides(rewards: Tensor) -> tuple[Tensor, Tensor]:
 def is_mixed(rewards: Tensor, group_size: int) -> Tensor:
     """Which groups have correct and wrong responses, (P,)."""
     check_groups(len(rewards), group_size)
-    correct, wrong = (side.view(-1, group_size).any(1) for side in sides(rewards))
+    correct, wrong = (side.view(-1, group_size).any(1) for side in correct_and_wrong(rewards))
     return correct & wrong
 
 
 def share_of_correct(rewards: Tensor, group_size: int) -> Tensor:
     """Correct responses among those with a reward, (P,); zero where none has one."""
     check_groups(len(rewards), group_size)
-    correct, wrong = (side.view(-1, group_size).sum(1) for side in sides(rewards))
+    correct, wrong = (side.view(-1, group_size).sum(1) for side in correct_and_wrong(rewards))
     return correct / (correct + wrong).clamp(min=1)
 
 

@@ -92,7 +92,7 @@ def nthr(
         ValueError: the batch has no states.
     """
     states, size = _states(batch, "nthr"), batch.group_size
-    correct, wrong = kernel_scores.sides(batch.rewards)
+    correct, wrong = kernel_scores.correct_and_wrong(batch.rewards)
     anchors = correct.unsqueeze(1) * batch.mask
     scores = kernel_scores.kernel_scores(states, anchors, batch.mask, size)
     tau = kernel_scores.thr_threshold(scores, batch.rewards, batch.mask, size, beta=beta)

@@ -119,17 +119,12 @@ def start(study: Study, seed: int) -> tuple[Any, Any]:
     if study.model != SMALL:
         model, tokenizer = load(study.model)
         return model.to("cuda") if torch.cuda.is_available() else model, tokenizer
-    from common.lm.small import small_decoder, word_tokenizer
-    from common.lm.supervised import fine_tune
-    from common.tasks.demonstrations import encode
+    from common.tasks.demonstrations import supervised_start
 
-    task = study.task
-    tokenizer = word_tokenizer(task.vocabulary())
-    model = small_decoder(tokenizer, seed=seed)
-    shown = task.demonstrations(EXAMPLES + seed, study.demonstrations, study.corruption)
-    fine_tune(
-        model,
-        encode(shown, tokenizer),
+    shown = study.task.demonstrations(EXAMPLES + seed, study.demonstrations, study.corruption)
+    model, tokenizer, _ = supervised_start(
+        study.task,
+        shown,
         steps=study.supervised_steps,
         batch_size=64,
         learning_rate=3e-3,

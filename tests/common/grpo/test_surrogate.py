@@ -20,7 +20,7 @@ from common.grpo.analysis.surrogate import (
     expected_update,
     integrate,
     omega,
-    table_of,
+    rule_table,
 )
 from common.grpo.rules.prompt_weights import bound_rule
 
@@ -170,7 +170,7 @@ def test_centred_rules_are_told_from_others() -> None:
 
 
 def test_a_rule_as_a_function_of_counts() -> None:
-    table = table_of(lambda right, n: ((n - right) / (n - 1), -right / (n - 1)), 6)
+    table = rule_table(lambda right, n: ((n - right) / (n - 1), -right / (n - 1)), 6)
     assert table.value(RATES) == pytest.approx(advantage_table("rloo", 6).value(RATES))
     assert table.mean_omega(0.5) == pytest.approx(binomial(6, 0.5) @ table.omega)
 
@@ -184,8 +184,8 @@ def test_groups_of_one() -> None:
     ("call", "message"),
     [
         (lambda: advantage_table("grpo", 0), "n: must be positive"),
-        (lambda: table_of(lambda c, n: (0.0, 0.0), 0), "n: must be positive"),
-        (lambda: table_of(lambda c, n: (np.inf, 0.0), 3), "function: .* not finite"),
+        (lambda: rule_table(lambda c, n: (0.0, 0.0), 0), "n: must be positive"),
+        (lambda: rule_table(lambda c, n: (np.inf, 0.0), 3), "function: .* not finite"),
         (lambda: advantage_table("gpro", 4), "advantage rule"),
         (lambda: advantage_table(lambda r: r.cumsum(1), 4), "rule: .* different advantages"),
         (lambda: advantage_table(lambda r: r / 0, 4), "rule: .* not finite"),
