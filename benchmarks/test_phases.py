@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,28 +31,31 @@ PHASES = {
 """How the names of a phase's tests begin; the first that fits counts."""
 
 
+PLANT = """
+import shutil, sys
+from common.workflow.base.project import Paper
+from common.workflow.claims.verdicts import judge_paper
+from common.workflow.pages.scoreboard import update_pages
+from common.workflow.running.runner import run_notebook
+from common.workflow.scaffold import make_paper
+papers = [Paper(f"planted_{number:03d}") for number in range(int(sys.argv[1]))]
+for paper in papers:
+    make_paper(paper.slug)
+first = run_notebook(papers[0].notebooks[0], "cpu")
+for paper in papers:  # what the skeleton measures does not depend on its name
+    shutil.copytree(first, paper.results("cpu") / first.name, dirs_exist_ok=True)
+    judge_paper(paper, "cpu")
+update_pages()
+"""
+
+
 def planted(folder: Path, papers: int) -> Path:
-    """A clone with copies of the skeleton beside the papers, run and judged once each."""
+    """A clone with copies of the skeleton beside the papers, run and judged."""
     clone = folder / "clone"
     subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
-    environment = dict(os.environ) | {"CLAIMBOOK_PYTHON": sys.executable}
-
-    def claimbook(*words: str) -> None:
-        subprocess.run(["./claimbook", *words], cwd=clone, env=environment, check=True)
-
-    names = [f"planted_{number:03d}" for number in range(papers - len(all_papers()))]
-    for name in names:
-        claimbook("new-paper", name)
-    for name in names:  # what the skeleton measures does not depend on its name
-        results = clone / "papers" / name / "results"
-        if name == names[0]:
-            claimbook("run", f"papers/{name}/01_measure.ipynb", "--profile", "cpu")
-        else:
-            shutil.copytree(
-                clone / "papers" / names[0] / "results/cpu/01_measure", results / "cpu/01_measure"
-            )
-        claimbook("judge", name, "--profile", "cpu")
-    claimbook("scoreboard")
+    environment = dict(os.environ) | {"CLAIMBOOK_PYTHON": sys.executable, "PYTHONPATH": str(clone)}
+    number = str(papers - len(all_papers()))
+    subprocess.run([sys.executable, "-c", PLANT, number], cwd=clone, env=environment, check=True)
     who = ["-c", "user.name=benchmark", "-c", "user.email=benchmark@example.org"]
     for words in (["add", "-A"], ["commit", "-qm", "planted"]):
         subprocess.run(["git", *who, *words], cwd=clone, check=True)
