@@ -105,7 +105,7 @@ class Tree:
     root: Path
 
     def command(
-        self, *arguments: str, environment: dict[str, str] | None = None, timeout: float = 280
+        self, *arguments: str, environment: dict[str, str] | None = None, timeout: float = 1700
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the tree's root; `claimbook` and `dvc` are the tree's own."""
         program = {

@@ -452,7 +452,7 @@ def test_two_papers_at_once(few: Tree) -> None:
         for slug in ("toy", "other")
     ]
     for call in calls:
-        told, _ = call.communicate(timeout=200)
+        told, _ = call.communicate(timeout=1500)
         assert call.returncode == 0, told
     few.ok("claimbook", "status", "--profile", "cpu")
 
