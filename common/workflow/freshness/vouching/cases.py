@@ -39,6 +39,7 @@ class Case:
         known: that hash.
         changes: between that commit and today.
         doubts: why it cannot be vouched for.
+        argued: functions about which doubts were argued away.
         other_figures: that came out different in miniature.
     """
 
@@ -52,6 +53,7 @@ class Case:
     known: str = ""
     changes: list[Change] = field(default_factory=list)
     doubts: list[Doubt] = field(default_factory=list)
+    argued: set[str] = field(default_factory=set)
     other_figures: list[str] = field(default_factory=list)
 
     @property

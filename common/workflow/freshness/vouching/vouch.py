@@ -103,7 +103,7 @@ def _compare_code(case: Case, trees: Trees, because: Mapping[str, str]) -> None:
     old = _code(old_tree, modules, case)
     new = _code(ROOT, reached_modules(case.notebook), case)
     case.changes = changes(old, new, _words(case))
-    case.doubts = _remaining(lasting_doubts(case.changes), because)
+    case.doubts = _remaining(case, lasting_doubts(case.changes), because)
 
 
 def _code(tree: Path, modules: list[str], case: Case) -> Code:
@@ -138,11 +138,14 @@ def _compare_runs(case: Case, runs: Runs, because: Mapping[str, str]) -> None:
         for name in figures[0].keys() | figures[1].keys()
         if figures[0].get(name) != figures[1].get(name)
     )
-    case.doubts = _remaining(doubts(case.changes, old.lines, new.lines), because)
+    case.doubts = _remaining(case, doubts(case.changes, old.lines, new.lines), because)
 
 
-def _remaining(found: list[Doubt], because: Mapping[str, str]) -> list[Doubt]:
-    return [one for one in found if not (one.arguable and one.name in because)]
+def _remaining(case: Case, found: list[Doubt], because: Mapping[str, str]) -> list[Doubt]:
+    """The doubts that nobody has argued away; the case keeps which were."""
+    argued = [one for one in found if one.arguable and one.name in because]
+    case.argued |= {one.name for one in argued}
+    return [one for one in found if one not in argued]
 
 
 def _check_reasons(because: Mapping[str, str], cases: list[Case]) -> None:
@@ -168,7 +171,7 @@ def _write(case: Case, runs: Runs, because: Mapping[str, str]) -> None:
         tables=runs.of(case.jobs[1]).tables(),
         figures=case.other_figures,
         changes=names,
-        because={name: because[name] for name in names if name in because},
+        because={name: because[name] for name in sorted(case.argued)},
     )
     write_receipt(case.folder, receipt)
 
