@@ -180,6 +180,9 @@ def vouch(
     from common.workflow.base.project import chosen_papers
     from common.workflow.freshness.vouching.check import check_receipts
     from common.workflow.freshness.vouching.vouch import vouch as vouch_for
+    from common.workflow.running.processes import stop_cleanly_on_sigterm
+
+    stop_cleanly_on_sigterm()
 
     papers, reasons = chosen_papers(paper), [one.partition("=") for one in because or []]
     if bad := [name for name, _, reason in reasons if not reason.strip()]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Tree
+from tests.conftest import Tree, copy_tree
 from tests.pipeline.test_dvc import stages_run
 from tests.pipeline.vouched import PAPER, PIPELINE, PLAIN, Case, module, plant, write_cases
 
@@ -139,23 +139,22 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Tree:
-    """The toy with all cases, run at cpu, and committed; then the changes, committed."""
-    from tests.conftest import copy_tree
-
-    tree = copy_tree(
-        tmp_path_factory.mktemp("tree"),
-        lambda name: not name.startswith("papers/") or name.count("/") == 1,
-    )
+def with_cases(folder: Path, cases: dict[str, Case]) -> Tree:
+    """The toy with more notebooks, run at cpu and committed."""
+    tree = copy_tree(folder, lambda name: not name.startswith("papers/") or name.count("/") == 1)
     tree.ok("claimbook", "new-paper", "toy")
-    write_cases(tree, CASES)
+    write_cases(tree, cases)
     (tree.root / PAPER / "figures.py").write_text(FIGURE.format(1))
     tree.commit("code")
     tree.warm("dvc", "repro", PIPELINE)
     tree.ok("claimbook", "scoreboard")
     tree.commit("results")
     return tree
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    return with_cases(tmp_path_factory.mktemp("tree"), CASES)
 
 
 @pytest.fixture(scope="module")
@@ -243,20 +242,7 @@ FEW = {
 
 @pytest.fixture(scope="module")
 def few_once(tmp_path_factory: pytest.TempPathFactory) -> Tree:
-    """The toy with two notebooks more that share a module, run and committed."""
-    from tests.conftest import copy_tree
-
-    tree = copy_tree(
-        tmp_path_factory.mktemp("tree"),
-        lambda name: not name.startswith("papers/") or name.count("/") == 1,
-    )
-    tree.ok("claimbook", "new-paper", "toy")
-    write_cases(tree, FEW)
-    tree.commit("code")
-    tree.warm("dvc", "repro", PIPELINE)
-    tree.ok("claimbook", "scoreboard")
-    tree.commit("results")
-    return tree
+    return with_cases(tmp_path_factory.mktemp("tree"), FEW)
 
 
 @pytest.fixture

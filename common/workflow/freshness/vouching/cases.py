@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,7 +17,7 @@ from common.workflow.freshness.records import current_inputs, read_inputs
 from common.workflow.freshness.status import damaged
 from common.workflow.freshness.vouching.changes import Change
 from common.workflow.freshness.vouching.evidence import Doubt
-from common.workflow.freshness.vouching.runs import Job
+from common.workflow.freshness.vouching.runs import Job, say
 from common.workflow.freshness.vouching.trees import Trees, code_commits, git
 
 PROFILE = "cpu"
@@ -151,8 +150,3 @@ def _known_to_dvc(case: Case) -> bool:
 def _lock(paper: Paper) -> dict[str, Any]:
     file = paper.folder / "dvc.lock"
     return dict(plain(load_yaml(file).data)["stages"]) if file.is_file() else {}
-
-
-def say(text: str) -> None:
-    """Tell the user what goes on."""
-    print(text, file=sys.stderr, flush=True)

@@ -264,23 +264,28 @@ class Runs:
         write_json(file, known)
 
     def _remember(self, tree: Path, job: Job, told: dict[str, Any], trace: Path) -> None:
+        """Keep what a job left: whole or not at all, whoever else runs the same one."""
         memory = self._memory(job)
-        shutil.rmtree(memory, ignore_errors=True)
-        memory.mkdir(parents=True)
-        commit = job.commit[:7]
-        label = f"{job.paper.slug}/{job.name} at {commit}"
-        log = trace.with_name(f"{trace.name}.log")
+        partial = memory.with_name(f"{memory.name}.{os.getpid()}")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        label = f"{job.paper.slug}/{job.name} at {job.commit[:7]}"
         if told["status"]:
-            _say(f"{label}: failed")
+            log = trace.with_name(f"{trace.name}.log")
             end = log.read_text()[-2000:] if log.is_file() else "its process was killed"
-            (memory / "failure.txt").write_text(end)
-            return
-        results = tree / "papers" / job.paper.slug / "results" / PROFILE / job.name
-        shutil.copytree(results, memory / "results")
-        write_json(self._durations(job), told["seconds"])
-        lines = {name: sorted(numbers) for name, numbers in _read_lines(trace).items()}
-        write_json(memory / "run.json", {"seconds": told["seconds"], "lines": lines})
-        _say(f"{label}: {told['seconds']:.1f} s")
+            (partial / "failure.txt").write_text(end)
+            say(f"{label}: failed")
+        else:
+            results = tree / "papers" / job.paper.slug / "results" / PROFILE / job.name
+            shutil.copytree(results, partial / "results")
+            write_json(self._durations(job), told["seconds"])
+            lines = {name: sorted(numbers) for name, numbers in _read_lines(trace).items()}
+            write_json(partial / "run.json", {"seconds": told["seconds"], "lines": lines})
+            say(f"{label}: {told['seconds']:.1f} s")
+        shutil.rmtree(memory, ignore_errors=True)
+        with suppress(OSError):  # somebody else's was put there in between: it says the same
+            os.replace(partial, memory)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _encoded(arm: tuple[str, str]) -> str:
@@ -315,5 +320,6 @@ def _dotted(name: str) -> str:
     return name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Tell the user what goes on."""
     print(text, file=sys.stderr, flush=True)

@@ -26,13 +26,12 @@ from common.workflow.freshness.vouching.cases import (
     find_cases,
     find_commits,
     head,
-    say,
     stage_of,
 )
 from common.workflow.freshness.vouching.changes import changes
 from common.workflow.freshness.vouching.definitions import Code, read_code
 from common.workflow.freshness.vouching.evidence import Doubt, doubts, lasting_doubts
-from common.workflow.freshness.vouching.runs import Runs
+from common.workflow.freshness.vouching.runs import Runs, say
 from common.workflow.freshness.vouching.trees import Trees, cells, sources, uncommitted_code
 
 
