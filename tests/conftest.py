@@ -31,8 +31,8 @@ SHARED = "CLAIMBOOK_TEST_WARM"
 """Names the socket of the fork server that all workers share."""
 
 
-DROPPED = ("PYTEST_", "COLUMNS", "LINES", SHARED)
-"""What pytest and its workers set for themselves."""
+DROPPED = ("PYTEST_", "COLUMNS", "LINES", "TRL_", "ACCELERATE_", SHARED)
+"""What pytest, its workers, and trainings in earlier tests set for themselves."""
 
 
 def plain_environment() -> dict[str, str]:
